@@ -1,0 +1,91 @@
+//! Raw operations of process groups. Each submits and returns a handle of work; `workWait` ends it.
+
+use crate::comm::{group, is_done, keep, label as label_of, milliseconds, take};
+use crate::hot_op::{Failure, hot_ops};
+use crate::tensors::span;
+use comm::{ReduceOp, Request};
+use storage::Span;
+
+fn submit(op: &str, group_handle: u32, request: Request, label: u32) -> Result<u32, Failure> {
+    let work = group(op, group_handle)?.submit(request, label_of(label))?;
+    keep(op, work)
+}
+
+fn reduction(code: u32) -> Result<ReduceOp, String> {
+    ReduceOp::from_code(code).ok_or_else(|| format!("reduction {code} is unknown. Use one of 0 sum, 1 avg, 2 max, 3 min, 4 product."))
+}
+
+/// Pairs of group rank and tensor.
+fn pairs(op: &str, flat: &[u32]) -> Result<Vec<(usize, Span)>, String> {
+    if !flat.len().is_multiple_of(2) {
+        return Err(format!("a list of {} numbers is no list of pairs. Pass a rank and a tensor for each message.", flat.len()));
+    }
+    flat.chunks_exact(2).map(|pair| Ok((pair[0] as usize, span(op, pair[1])?))).collect()
+}
+
+/// The counts given, or equal shares of `whole` for each of `size` ranks.
+fn shares(counts: &[u32], whole: &Span, size: usize) -> Result<Vec<usize>, String> {
+    if !counts.is_empty() {
+        return Ok(counts.iter().map(|&count| count as usize).collect());
+    }
+    if !whole.len().is_multiple_of(size) {
+        return Err(format!("{} elements cannot be shared evenly by {size} ranks. Pass the counts.", whole.len()));
+    }
+    Ok(vec![whole.len() / size; size])
+}
+
+hot_ops! {
+    /// Reduces `h` over all ranks of the group, in place and in rank order: 0 sum, 1 avg, 2 max, 3 min, 4 product.
+    allReduce(group: u32, h: u32, op: u32, label: u32) -> u32 throws Failure {
+        let request = Request::AllReduce { data: span("allReduce", h)?, op: reduction(op)? };
+        submit("allReduce", group, request, label)
+    }
+
+    /// Gathers `src` of each rank into `dst`, in the order of the ranks.
+    allGather(group: u32, src: u32, dst: u32, label: u32) -> u32 throws Failure {
+        let request = Request::AllGather { source: span("allGather", src)?, target: span("allGather", dst)? };
+        submit("allGather", group, request, label)
+    }
+
+    /// Reduces `src` over all ranks and leaves this rank's block of it in `dst`.
+    reduceScatter(group: u32, src: u32, dst: u32, op: u32, label: u32) -> u32 throws Failure {
+        let (source, target) = (span("reduceScatter", src)?, span("reduceScatter", dst)?);
+        submit("reduceScatter", group, Request::ReduceScatter { source, target, op: reduction(op)? }, label)
+    }
+
+    /// Copies `h` of group rank `root` into `h` of the others.
+    broadcast(group: u32, h: u32, root: u32, label: u32) -> u32 throws Failure {
+        let request = Request::Broadcast { data: span("broadcast", h)?, root: root as usize };
+        submit("broadcast", group, request, label)
+    }
+
+    /// Sends a block of `src` to each rank and receives one from each into `dst`. Counts are elements by group rank; none means even blocks.
+    allToAll(group: u32, src: u32, dst: u32, send_counts: &[u32], receive_counts: &[u32], label: u32) -> u32 throws Failure {
+        let size = crate::comm::group("allToAll", group)?.size();
+        let (source, target) = (span("allToAll", src)?, span("allToAll", dst)?);
+        let (send, receive) = (shares(send_counts, &source, size)?, shares(receive_counts, &target, size)?);
+        submit("allToAll", group, Request::AllToAll { source, target, send, receive }, label)
+    }
+
+    /// Posts sends and receives together. Both lists hold pairs of group rank and tensor.
+    exchange(group: u32, sends: &[u32], receives: &[u32], label: u32) -> u32 throws Failure {
+        let request = Request::Exchange { sends: pairs("exchange", sends)?, receives: pairs("exchange", receives)? };
+        submit("exchange", group, request, label)
+    }
+
+    /// Ends once every rank of the group has come.
+    barrier(group: u32, label: u32) -> u32 throws Failure {
+        submit("barrier", group, Request::Barrier, label)
+    }
+
+    /// Blocks until work has ended, and ends its handle. `timeoutMs` counts from now; 0 keeps the limit of the world.
+    workWait(work: u32, timeout_ms: f64) -> () throws Failure {
+        let limit = if timeout_ms > 0.0 { Some(milliseconds(timeout_ms)) } else { None };
+        Ok(take("workWait", work)?.wait(limit)?)
+    }
+
+    /// Whether work has ended, well or not.
+    workDone(work: u32) -> bool throws Failure {
+        is_done("workDone", work)
+    }
+}

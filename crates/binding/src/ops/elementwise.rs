@@ -1,0 +1,225 @@
+//! Raw operations on elements. Layouts are numbers of elements: `rank`, extents, then strides of each operand; stride 0 repeats.
+
+use crate::dispatch::{for_all, for_floats, for_integers, for_numbers};
+use crate::hot_op::hot_ops;
+use crate::tensors::{apart, build, insert, span};
+use kernels::gather::{self, Extents};
+use kernels::layout::Layout;
+use kernels::reduce::{self, Plan};
+use kernels::{axpy, binary, compare, select, strided, sum_squares, unary};
+use storage::{DType, Span};
+
+/// Two or three operands of one type.
+fn same_dtype(spans: &[&Span]) -> Result<DType, String> {
+    let dtype = spans[0].dtype();
+    match spans.iter().find(|span| span.dtype() != dtype) {
+        Some(other) => Err(format!("tensors of {} and {} do not mix. Cast one of them.", dtype.name(), other.dtype().name())),
+        None => Ok(dtype),
+    }
+}
+
+/// A layout as JavaScript passes it; an empty one means operands that are dense and as long as the first.
+fn broadcast<const N: usize>(words: &[u32], spans: [&Span; N]) -> Result<Layout<N>, String> {
+    if !words.is_empty() {
+        return Layout::parse(words);
+    }
+    let lengths = spans.map(Span::len);
+    if lengths.iter().any(|&length| length != lengths[0]) {
+        return Err(format!("tensors of {lengths:?} elements differ in length. Pass a layout that says how they are broadcast."));
+    }
+    Ok(Layout::dense(lengths[0]))
+}
+
+/// A tensor of one element that holds `value`, exactly when `dtype` is an integer.
+fn scalar(dtype: DType, value: f64) -> Result<Span, String> {
+    let one = Span::new(dtype, 1)?;
+    kernels::fill::fill(&one, value)?;
+    let back = Span::new(DType::F64, 1)?;
+    kernels::cast::cast(&back, &one)?;
+    if !dtype.is_float() && back.slice::<f64>()?[0] != value {
+        return Err(format!("{value} is no {}. Pass a whole number of its range, or cast the tensor to f32.", dtype.name()));
+    }
+    Ok(one)
+}
+
+/// A layout with a tensor of `len` elements as one operand and one repeated value as the other.
+fn against_scalar(len: usize, reversed: bool) -> Result<Layout<2>, String> {
+    if reversed { Layout::new(&[len], [&[0], &[1]], [0, 0]) } else { Layout::new(&[len], [&[1], &[0]], [0, 0]) }
+}
+
+/// `a op b` into a new tensor.
+fn binary_op(op: u32, a: &Span, b: &Span, layout: &Layout<2>) -> Result<u32, String> {
+    layout.check([a.len(), b.len()])?;
+    let dtype = same_dtype(&[a, b])?;
+    build(dtype, layout.numel(), |target| match dtype {
+        DType::F32 | DType::F64 => {
+            for_floats!(dtype, T => binary::binary::<T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? }))
+        }
+        _ => for_integers!(dtype, T => {
+            // SAFETY: as above.
+            binary::binary_number::<T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? })
+        }),
+    })
+}
+
+/// `a op b` as 0 or 1 into a new tensor.
+fn compare_op(op: u32, a: &Span, b: &Span, layout: &Layout<2>) -> Result<u32, String> {
+    layout.check([a.len(), b.len()])?;
+    let dtype = same_dtype(&[a, b])?;
+    build(DType::U8, layout.numel(), |target| {
+        // SAFETY: the target is new: nobody else reads or writes it.
+        for_numbers!(dtype, T => compare::compare::<T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? }))
+    })
+}
+
+/// A view that begins at `offset`.
+fn view(layout: &[u32], offset: u32) -> Result<Layout<1>, String> {
+    Ok(Layout::parse(layout)?.at([offset as usize]))
+}
+
+hot_ops! {
+    /// f(x): 0 neg, 1 exp, 2 log, 3 sqrt, 4 tanh, 5 sigmoid, 6 abs, 7 relu, 8 gelu (tanh form), 9 geluErf, 10 square,
+    /// 11 reciprocal, 12 silu.
+    unary(op: u32, x: u32) -> u32 {
+        let x = span("unary", x)?;
+        // SAFETY: the target is new: nobody else reads or writes it.
+        build(x.dtype(), x.len(), |y| for_floats!(x.dtype(), T => unary::unary::<T>(op, x.slice()?, unsafe { y.slice_mut()? })))
+    }
+
+    /// The gradient of x in f(x). `saved` is the result of exp, sqrt, tanh, sigmoid, relu and reciprocal, and x for the others.
+    unaryBackward(op: u32, saved: u32, grad: u32) -> u32 {
+        let (saved, grad) = (span("unaryBackward", saved)?, span("unaryBackward", grad)?);
+        let dtype = same_dtype(&[&saved, &grad])?;
+        build(dtype, saved.len(), |out| {
+            // SAFETY: the target is new: nobody else reads or writes it.
+            for_floats!(dtype, T => unary::unary_backward::<T>(op, saved.slice()?, grad.slice()?, unsafe { out.slice_mut()? }))
+        })
+    }
+
+    /// a op b: 0 add, 1 sub, 2 mul, 3 div, 4 pow, 5 maximum, 6 minimum. `layout`: empty, or rank, extents, strides of a, strides of b.
+    binary(op: u32, a: u32, b: u32, layout: &[u32]) -> u32 {
+        let (a, b) = (span("binary", a)?, span("binary", b)?);
+        binary_op(op, &a, &b, &broadcast(layout, [&a, &b])?)
+    }
+
+    /// x op value with the codes of `binary`; value op x when reversed.
+    binaryScalar(op: u32, x: u32, value: f64, reversed: bool) -> u32 {
+        let x = span("binaryScalar", x)?;
+        if op == 4 && value == 2.0 && !reversed && x.dtype().is_float() {
+            return binary_op(2, &x, &x, &Layout::dense(x.len()));
+        }
+        let one = scalar(x.dtype(), value)?;
+        let layout = against_scalar(x.len(), reversed)?;
+        if reversed { binary_op(op, &one, &x, &layout) } else { binary_op(op, &x, &one, &layout) }
+    }
+
+    /// 1 where a op b, else 0, as u8: 0 eq, 1 ne, 2 lt, 3 le, 4 gt, 5 ge. `layout` as in `binary`.
+    compare(op: u32, a: u32, b: u32, layout: &[u32]) -> u32 {
+        let (a, b) = (span("compare", a)?, span("compare", b)?);
+        compare_op(op, &a, &b, &broadcast(layout, [&a, &b])?)
+    }
+
+    /// 1 where a op value, else 0, as u8, with the codes of `compare`.
+    compareScalar(op: u32, a: u32, value: f64) -> u32 {
+        let a = span("compareScalar", a)?;
+        compare_op(op, &a, &scalar(a.dtype(), value)?, &against_scalar(a.len(), false)?)
+    }
+
+    /// dst += alpha src, in place.
+    axpy(dst: u32, alpha: f64, src: u32) -> () {
+        let dst = span("axpy", dst)?;
+        let src = apart(&dst, span("axpy", src)?)?;
+        // SAFETY: the source lies apart, and nothing else runs on this thread.
+        for_floats!(same_dtype(&[&dst, &src])?, T => axpy::axpy::<T>(unsafe { dst.slice_mut()? }, alpha, src.slice()?))
+    }
+
+    /// h *= alpha, in place.
+    scaleInPlace(h: u32, alpha: f64) -> () {
+        let target = span("scaleInPlace", h)?;
+        // SAFETY: nothing else runs on this thread.
+        for_floats!(target.dtype(), T => { axpy::scale::<T>(unsafe { target.slice_mut()? }, alpha); Ok(()) })
+    }
+
+    /// a where cond (u8) is not 0, else b. `layout`: empty, or rank, extents, strides of cond, of a, of b.
+    select(cond: u32, a: u32, b: u32, layout: &[u32]) -> u32 {
+        let (cond, a, b) = (span("select", cond)?, span("select", a)?, span("select", b)?);
+        let layout = broadcast(layout, [&cond, &a, &b])?;
+        layout.check([cond.len(), a.len(), b.len()])?;
+        let dtype = same_dtype(&[&a, &b])?;
+        build(dtype, layout.numel(), |target| {
+            // SAFETY: the target is new: nobody else reads or writes it.
+            for_all!(dtype, T => select::select::<T>(cond.slice()?, a.slice()?, b.slice()?, &layout, unsafe { target.slice_mut()? }))
+        })
+    }
+
+    /// 0 sum, 1 mean, 2 max, 3 min over the dims whose mask is 1. `layout`: rank, extents, masks.
+    reduce(op: u32, x: u32, layout: &[u32]) -> u32 {
+        let x = span("reduce", x)?;
+        let plan = Plan::parse(layout)?;
+        plan.check(x.len())?;
+        build(x.dtype(), plan.numel(), |y| {
+            // SAFETY: the target is new: nobody else reads or writes it.
+            for_floats!(x.dtype(), T => reduce::reduce::<T>(op, x.slice()?, &plan, unsafe { y.slice_mut()? }))
+        })
+    }
+
+    /// The elements of a strided view of x, dense. `layout`: rank, extents, strides.
+    strided(x: u32, layout: &[u32], offset: u32) -> u32 {
+        let (x, view) = (span("strided", x)?, view(layout, offset)?);
+        view.check([x.len()])?;
+        build(x.dtype(), view.numel(), |y| {
+            // SAFETY: the target is new: nobody else reads or writes it.
+            for_all!(x.dtype(), T => strided::gather_view::<T>(x.slice()?, &view, unsafe { y.slice_mut()? }))
+        })
+    }
+
+    /// Adds the dense src to a strided view of dst; where places coincide, in the order of src.
+    stridedAdd(dst: u32, src: u32, layout: &[u32], offset: u32) -> () {
+        let dst = span("stridedAdd", dst)?;
+        let src = apart(&dst, span("stridedAdd", src)?)?;
+        let view = view(layout, offset)?;
+        // SAFETY: the source lies apart, and nothing else runs on this thread.
+        for_numbers!(same_dtype(&[&dst, &src])?, T => strided::scatter_add::<T>(unsafe { dst.slice_mut()? }, src.slice()?, &view))
+    }
+
+    /// Writes the dense src into a strided view of dst.
+    stridedSet(dst: u32, src: u32, layout: &[u32], offset: u32) -> () {
+        let dst = span("stridedSet", dst)?;
+        let src = apart(&dst, span("stridedSet", src)?)?;
+        let view = view(layout, offset)?;
+        // SAFETY: the source lies apart, and nothing else runs on this thread.
+        for_all!(same_dtype(&[&dst, &src])?, T => strided::scatter_set::<T>(unsafe { dst.slice_mut()? }, src.slice()?, &view))
+    }
+
+    /// x[o, index[o, j, i], i] for index (i32) [outer, dimIndex, inner]. `layout`: outer, dimX, dimIndex, inner.
+    gather(x: u32, index: u32, layout: &[u32]) -> u32 {
+        let (x, index, extents) = (span("gather", x)?, span("gather", index)?, Extents::parse(layout)?);
+        build(x.dtype(), index.len(), |y| {
+            // SAFETY: the target is new: nobody else reads or writes it.
+            for_all!(x.dtype(), T => gather::gather::<T>(x.slice()?, index.slice()?, extents, unsafe { y.slice_mut()? }))
+        })
+    }
+
+    /// dst[o, index[o, j, i], i] += src[o, j, i], in the order of j. `layout` as in `gather`.
+    gatherAdd(dst: u32, index: u32, src: u32, layout: &[u32]) -> () {
+        let dst = span("gatherAdd", dst)?;
+        let (index, src) = (apart(&dst, span("gatherAdd", index)?)?, apart(&dst, span("gatherAdd", src)?)?);
+        let extents = Extents::parse(layout)?;
+        for_numbers!(same_dtype(&[&dst, &src])?, T => {
+            // SAFETY: the sources lie apart, and nothing else runs on this thread.
+            gather::gather_add::<T>(unsafe { dst.slice_mut()? }, index.slice()?, src.slice()?, extents)
+        })
+    }
+
+    /// The exact sum of the squares of f32 tensors as limbs (i64) that may be summed over ranks; `resolveSum` makes a number of them.
+    sumSquares(handles: &[u32]) -> u32 {
+        let spans: Vec<Span> = handles.iter().map(|&handle| span("sumSquares", handle)).collect::<Result<_, _>>()?;
+        let tensors: Vec<&[f32]> = spans.iter().map(Span::f32s).collect::<Result<_, _>>()?;
+        insert(Span::from_slice(DType::I64, &sum_squares::sum_squares(&tensors))?)
+    }
+
+    /// The sum that the limbs of `sumSquares` stand for.
+    resolveSum(h: u32) -> f64 {
+        sum_squares::resolve_sum(span("resolveSum", h)?.slice()?)
+    }
+}

@@ -1,0 +1,13 @@
+//! The lists of raw operations.
+
+mod comm;
+mod elementwise;
+mod fused;
+mod storage;
+
+use crate::hot_op::HotOp;
+
+/// Every raw operation.
+pub fn all() -> impl Iterator<Item = &'static HotOp> {
+    [storage::HOT_OPS, elementwise::HOT_OPS, fused::HOT_OPS, comm::HOT_OPS].into_iter().flatten()
+}

@@ -1,0 +1,97 @@
+//! Raw operations that make, read and end tensors.
+
+use crate::hot_op::hot_ops;
+use crate::tensors::{apart, build, insert, remove, span, whole};
+use kernels::{cast, fill, non_finite};
+use storage::{DType, Span};
+
+hot_ops! {
+    /// A new tensor of `dtype` that holds a copy of `bytes`.
+    fromBytes(dtype: u32, bytes: &[u8]) -> u32 {
+        let dtype = DType::from_code(dtype)?;
+        if !bytes.len().is_multiple_of(dtype.size()) {
+            let (name, size) = (dtype.name(), dtype.size());
+            return Err(format!("{} bytes are no whole number of {name} elements. Pass a multiple of {size}.", bytes.len()));
+        }
+        let target = Span::new(dtype, bytes.len() / dtype.size())?;
+        // SAFETY: the span is new: nobody else reads or writes it.
+        unsafe { target.bytes_mut() }.copy_from_slice(bytes);
+        insert(target)
+    }
+
+    /// A new tensor with arbitrary contents.
+    empty(dtype: u32, numel: f64) -> u32 {
+        insert(Span::new(DType::from_code(dtype)?, whole("numel", numel)?)?)
+    }
+
+    /// A new tensor whose elements are all `value`.
+    filled(dtype: u32, numel: f64, value: f64) -> u32 {
+        build(DType::from_code(dtype)?, whole("numel", numel)?, |target| fill::fill(target, value))
+    }
+
+    /// `numel` elements of `h` from element `offset` on, in the same memory.
+    alias(h: u32, offset: f64, numel: f64) -> u32 {
+        insert(span("alias", h)?.alias(whole("offset", offset)?, whole("numel", numel)?)?)
+    }
+
+    /// Copies the elements of `h` into `out`, which has as many bytes.
+    toBytes(h: u32, out: &mut [u8]) -> () {
+        let source = span("toBytes", h)?;
+        if out.len() != source.byte_len() {
+            return Err(format!("out has {} bytes for a tensor of {}. Pass an array of that size.", out.len(), source.byte_len()));
+        }
+        out.copy_from_slice(source.bytes());
+        Ok(())
+    }
+
+    /// The element of a tensor of one.
+    item(h: u32) -> f64 {
+        let source = span("item", h)?;
+        if source.len() != 1 {
+            return Err(format!("the tensor has {} elements. Pass a tensor of one, or reduce it first.", source.len()));
+        }
+        let number = Span::new(DType::F64, 1)?;
+        cast::cast(&number, &source)?;
+        Ok(number.slice::<f64>()?[0])
+    }
+
+    /// Sets every element to `value`.
+    fill(h: u32, value: f64) -> () {
+        fill::fill(&span("fill", h)?, value)
+    }
+
+    /// Copies src into dst, which has as many elements, with a cast where the types differ.
+    copyInto(dst: u32, src: u32) -> () {
+        let dst = span("copyInto", dst)?;
+        cast::cast(&dst, &apart(&dst, span("copyInto", src)?)?)
+    }
+
+    /// A new tensor of `dtype` with the elements of `h`: floats to nearest even, floats to integers by truncation.
+    cast(h: u32, dtype: u32) -> u32 {
+        let source = span("cast", h)?;
+        build(DType::from_code(dtype)?, source.len(), |target| cast::cast(target, &source))
+    }
+
+    /// How many elements of a tensor of floats are NaN or infinite.
+    nonFinite(h: u32) -> f64 {
+        non_finite::non_finite(&span("nonFinite", h)?).map(|count| count as f64)
+    }
+
+    /// Panics on purpose: proves that a panic becomes a JavaScript error.
+    panicForTest() -> () {
+        panic!("a planted panic")
+    }
+
+    /// Ends a handle; false when it was not live.
+    release(h: u32) -> bool {
+        Ok(remove(h))
+    }
+
+    /// Ends the first `count` of `handles`; those that are not live are passed over.
+    releaseMany(handles: &[u32], count: u32) -> () {
+        handles.iter().take(count as usize).for_each(|&handle| {
+            remove(handle);
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! The tensors that this thread's JavaScript holds, and how operations reach them.
+
+use std::cell::RefCell;
+use storage::{DType, Slab, Span, not_live};
+
+thread_local! {
+    static SLAB: RefCell<Slab> = RefCell::default();
+}
+
+/// The span behind a handle; `op` is named in the sentence when it is not live.
+pub fn span(op: &str, handle: u32) -> Result<Span, String> {
+    SLAB.with_borrow(|slab| slab.get(handle).cloned()).ok_or_else(|| not_live(op, handle))
+}
+
+/// The span behind a handle, None for handle 0.
+pub fn optional(op: &str, handle: u32) -> Result<Option<Span>, String> {
+    if handle == 0 { Ok(None) } else { span(op, handle).map(Some) }
+}
+
+/// A handle for a span.
+pub fn insert(span: Span) -> Result<u32, String> {
+    SLAB.with_borrow_mut(|slab| slab.insert(span))
+}
+
+/// Ends a handle; false when it was not live.
+pub fn remove(handle: u32) -> bool {
+    let span = SLAB.with_borrow_mut(|slab| slab.remove(handle));
+    span.is_some()
+}
+
+/// How many handles of this thread are live.
+pub fn live() -> usize {
+    SLAB.with_borrow(Slab::live)
+}
+
+/// A handle for a new tensor, after `write` has filled it.
+pub fn build(dtype: DType, len: usize, write: impl FnOnce(&Span) -> Result<(), String>) -> Result<u32, String> {
+    let span = Span::new(dtype, len)?;
+    write(&span)?;
+    insert(span)
+}
+
+/// `source`, or a copy of it when it shares memory with `target`, so that one may be read while the other is written.
+pub fn apart(target: &Span, source: Span) -> Result<Span, String> {
+    if !source.overlaps(target) {
+        return Ok(source);
+    }
+    let copy = Span::new(source.dtype(), source.len())?;
+    // SAFETY: the copy is new: nobody else reads or writes it.
+    unsafe { copy.bytes_mut() }.copy_from_slice(source.bytes());
+    Ok(copy)
+}
+
+/// A whole number from 0 on that JavaScript passed as a double.
+pub fn whole(name: &str, value: f64) -> Result<usize, String> {
+    const LARGEST: f64 = 9_007_199_254_740_992.0;
+    if value >= 0.0 && value <= LARGEST && value.fract() == 0.0 {
+        return Ok(value as usize);
+    }
+    Err(format!("{name} is {value}. Pass a whole number from 0 to 2^53."))
+}

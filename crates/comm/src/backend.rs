@@ -1,0 +1,84 @@
+//! What a transport must offer. Deadlines, mismatch reports, slow-operation warnings and poisoning live above, once for all.
+
+use crate::descriptor::Descriptor;
+use crate::failure::Failure;
+use crate::operation::Operation;
+use crate::request::Request;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Whether a rank of the world can still be waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Has not joined yet.
+    Absent,
+    Alive,
+    /// Left the world on purpose.
+    Left,
+    /// Ended without leaving.
+    Lost,
+}
+
+/// What the ranks of a world know about each other apart from the data. Ranks are world ranks.
+pub trait ControlPlane: Send + Sync {
+    fn presence(&self, rank: u32) -> Presence;
+
+    /// Process id; 0 when unknown.
+    fn pid(&self, rank: u32) -> u32;
+
+    /// Notes that this rank has entered an operation. Called for each operation: must cost nanoseconds.
+    fn enter(&self, descriptor: &Descriptor);
+
+    /// The operation that `rank` entered last.
+    fn entered(&self, rank: u32) -> Option<Descriptor>;
+
+    /// The world's failure, if any. Called on each poll: must cost one load when there is none.
+    fn failure(&self) -> Option<Failure>;
+
+    /// Records `failure` unless there is one already; returns the record that stands.
+    fn fail(&self, failure: Failure) -> Failure;
+
+    /// Tells the others that this rank leaves on purpose.
+    fn leave(&self);
+}
+
+/// How a thread sleeps until another rank, or another thread, may have changed something.
+pub trait Bell: Send + Sync {
+    /// Declares the wish to sleep. Poll once more afterwards: only what happens after `announce` rings.
+    fn announce(&self) -> u32;
+
+    /// Sleeps until the bell rings or `limit` has passed; None only withdraws the announcement.
+    fn sleep(&self, ticket: u32, limit: Option<Duration>);
+
+    /// Wakes the sleepers of this process.
+    fn ring(&self);
+}
+
+/// A group of ranks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSpec {
+    pub name: String,
+    /// World ranks; the position is the group rank.
+    pub ranks: Vec<u32>,
+    /// This process's group rank.
+    pub rank: usize,
+    /// How many groups of this name and these ranks were opened before.
+    pub instance: u32,
+}
+
+/// Moves the data of one group.
+pub trait Transport: Send {
+    /// Makes an operation of `request`. Never blocks and moves nothing: that is what polling is for.
+    /// Collectives are started one after the other; exchanges may overlap with them and with each other.
+    fn start(&mut self, descriptor: Descriptor, request: &Arc<Request>) -> Box<dyn Operation>;
+}
+
+/// Moves the data of a world.
+pub trait Backend: Send + Sync {
+    fn control(&self) -> &dyn ControlPlane;
+
+    fn bell(&self) -> &dyn Bell;
+
+    /// A transport for a group; it connects when its first operation is polled.
+    fn open(&self, spec: &Arc<GroupSpec>) -> Box<dyn Transport>;
+}

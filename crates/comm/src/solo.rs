@@ -1,0 +1,108 @@
+//! A group of one rank: everything is a copy, nothing is shared and nothing waits.
+
+use crate::backend::{Backend, Bell, ControlPlane, GroupSpec, Presence, Transport};
+use crate::descriptor::Descriptor;
+use crate::failure::Failure;
+use crate::operation::{Fault, Operation, Step};
+use crate::request::Request;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use storage::Span;
+
+/// The transport of a world of one.
+#[derive(Default)]
+pub(crate) struct SoloBackend {
+    failure: OnceLock<Failure>,
+}
+
+impl Backend for SoloBackend {
+    fn control(&self) -> &dyn ControlPlane {
+        self
+    }
+
+    fn bell(&self) -> &dyn Bell {
+        self
+    }
+
+    fn open(&self, _spec: &Arc<GroupSpec>) -> Box<dyn Transport> {
+        Box::new(SoloTransport)
+    }
+}
+
+impl ControlPlane for SoloBackend {
+    fn presence(&self, _rank: u32) -> Presence {
+        Presence::Alive
+    }
+
+    fn pid(&self, _rank: u32) -> u32 {
+        std::process::id()
+    }
+
+    fn enter(&self, _descriptor: &Descriptor) {}
+
+    fn entered(&self, _rank: u32) -> Option<Descriptor> {
+        None
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.failure.get().cloned()
+    }
+
+    fn fail(&self, failure: Failure) -> Failure {
+        self.failure.get_or_init(|| failure).clone()
+    }
+
+    fn leave(&self) {}
+}
+
+impl Bell for SoloBackend {
+    fn announce(&self) -> u32 {
+        0
+    }
+
+    fn sleep(&self, _ticket: u32, limit: Option<Duration>) {
+        if limit.is_some() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn ring(&self) {}
+}
+
+/// The transport of a group of one, in a world of any size.
+pub(crate) struct SoloTransport;
+
+impl Transport for SoloTransport {
+    fn start(&mut self, _descriptor: Descriptor, request: &Arc<Request>) -> Box<dyn Operation> {
+        Box::new(SoloOperation(Arc::clone(request)))
+    }
+}
+
+struct SoloOperation(Arc<Request>);
+
+/// Copies all of `source`; the two may be the same memory.
+pub(crate) fn copy_span(source: &Span, target: &Span) {
+    // SAFETY: the request was checked: both spans have this many bytes, and both are held by it.
+    unsafe { std::ptr::copy(source.as_ptr(), target.as_ptr(), source.byte_len().min(target.byte_len())) };
+}
+
+impl Operation for SoloOperation {
+    fn poll(&mut self) -> Result<Step, Fault> {
+        match &*self.0 {
+            // A sum, average, largest, smallest or product of one is itself.
+            Request::AllReduce { .. } | Request::Broadcast { .. } | Request::Barrier => {}
+            Request::AllGather { source, target } | Request::ReduceScatter { source, target, .. } => copy_span(source, target),
+            Request::AllToAll { source, target, .. } => copy_span(source, target),
+            Request::Exchange { sends, receives } => sends.iter().zip(receives).for_each(|(send, receive)| copy_span(&send.1, &receive.1)),
+        }
+        Ok(Step::Done)
+    }
+
+    fn missing(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
+    fn posted(&self, _member: usize) -> Option<Descriptor> {
+        None
+    }
+}

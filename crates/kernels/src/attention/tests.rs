@@ -1,0 +1,131 @@
+use super::*;
+
+fn values(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 + seed * 104729) % 1999) as f32 / 1000.0 - 1.0).collect()
+}
+
+fn shape(seq: usize, batch: usize, heads: usize, head_dim: usize, causal: bool) -> Shape {
+    Shape { seq, batch, heads, head_dim, causal }
+}
+
+/// The formula in f64: out and lse.
+fn naive(qkv: &[f64], s: &Shape) -> (Vec<f64>, Vec<f64>) {
+    let width = s.heads * s.head_dim;
+    let at = |token: usize, sample: usize, part: usize, head: usize, c: usize| {
+        qkv[(token * s.batch + sample) * 3 * width + part * width + head * s.head_dim + c]
+    };
+    let (mut out, mut lse) = (vec![0.0; s.seq * s.batch * width], vec![0.0; s.batch * s.heads * s.seq]);
+    for (sample, head, i) in (0..s.batch * s.heads * s.seq).map(|x| (x / s.seq / s.heads, x / s.seq % s.heads, x % s.seq)) {
+        let keys = if s.causal { i + 1 } else { s.seq };
+        let score = |j: usize| -> f64 {
+            (0..s.head_dim).map(|c| at(i, sample, 0, head, c) * at(j, sample, 1, head, c)).sum::<f64>() / (s.head_dim as f64).sqrt()
+        };
+        let weights: Vec<f64> = (0..keys).map(|j| score(j).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        lse[(sample * s.heads + head) * s.seq + i] = sum.ln();
+        for c in 0..s.head_dim {
+            let value: f64 = weights.iter().enumerate().map(|(j, w)| w * at(j, sample, 2, head, c)).sum();
+            out[(i * s.batch + sample) * width + head * s.head_dim + c] = value / sum;
+        }
+    }
+    (out, lse)
+}
+
+fn run(qkv: &[f32], grad: &[f32], s: &Shape) -> [Vec<f32>; 3] {
+    let (mut out, mut lse) = (vec![0.0; grad.len()], vec![0.0; s.batch * s.heads * s.seq]);
+    attention(qkv, s, &mut out, &mut lse).unwrap();
+    let mut dqkv = vec![f32::NAN; qkv.len()];
+    attention_backward([qkv, &out, &lse, grad], s, &mut dqkv).unwrap();
+    [out, lse, dqkv]
+}
+
+#[test]
+fn ragged_sizes_match_the_formula() {
+    for (seq, batch, heads, head_dim) in [(1, 1, 1, 1), (5, 2, 3, 7), (97, 1, 2, 16), (200, 2, 2, 33), (100, 3, 2, 64)] {
+        for causal in [true, false] {
+            let s = shape(seq, batch, heads, head_dim, causal);
+            let out_len = seq * batch * heads * head_dim;
+            let qkv: Vec<f32> = values(3 * out_len, 1).iter().map(|x| 2.0 * x).collect();
+            let [out, lse, _] = run(&qkv, &values(out_len, 2), &s);
+            let (want_out, want_lse) = naive(&qkv.iter().map(|x| f64::from(*x)).collect::<Vec<_>>(), &s);
+            for (got, want) in out.iter().zip(want_out).chain(lse.iter().zip(want_lse)) {
+                assert!((f64::from(*got) - want).abs() < 1e-5 * (1.0 + want.abs()), "{s:?}: {got}, not {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_match_differences_of_the_formula() {
+    for (seq, batch, heads, head_dim) in [(3, 2, 5, 4), (110, 1, 1, 5)] {
+        for causal in [true, false] {
+            let s = shape(seq, batch, heads, head_dim, causal);
+            let out_len = seq * batch * heads * head_dim;
+            let (qkv, grad) = (values(3 * out_len, 1), values(out_len, 2));
+            let [_, _, dqkv] = run(&qkv, &grad, &s);
+            let loss = |x: usize, step: f64| -> f64 {
+                let mut qkv: Vec<f64> = qkv.iter().map(|x| f64::from(*x)).collect();
+                qkv[x] += step;
+                naive(&qkv, &s).0.iter().zip(&grad).map(|(out, grad)| out * f64::from(*grad)).sum()
+            };
+            for x in (0..3 * out_len).step_by((out_len / 12).max(1)) {
+                let want = (loss(x, 1e-5) - loss(x, -1e-5)) / 2e-5;
+                assert!((f64::from(dqkv[x]) - want).abs() < 2e-5, "{s:?} element {x}: {}, not {want}", dqkv[x]);
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_number_of_threads() {
+    for (heads, causal) in [(1, true), (2, false), (5, true)] {
+        let s = shape(210, 1, heads, 24, causal);
+        let (qkv, grad) = (values(210 * heads * 72, 1), values(210 * heads * 24, 2));
+        let at = |threads| {
+            pool::set_threads(threads);
+            run(&qkv, &grad, &s)
+        };
+        let one = at(1);
+        assert!([2, 3, 7].into_iter().all(|threads| at(threads) == one), "{heads} heads");
+    }
+}
+
+#[test]
+fn bits_of_a_sample_do_not_depend_on_its_place_in_the_batch() {
+    let (seq, heads, d) = (130, 2, 16);
+    let width = heads * d;
+    let (qkv, grad) = (values(seq * 3 * 3 * width, 1), values(seq * 3 * width, 2));
+    let whole = run(&qkv, &grad, &shape(seq, 3, heads, d, true));
+    let rows =
+        |data: &[f32], width: usize| -> Vec<f32> { data.chunks_exact(3 * width).flat_map(|row| &row[2 * width..]).copied().collect() };
+    let alone = run(&rows(&qkv, 3 * width), &rows(&grad, width), &shape(seq, 1, heads, d, true));
+    assert!(alone[0] == rows(&whole[0], width) && alone[1] == whole[1][2 * heads * seq..] && alone[2] == rows(&whole[2], 3 * width));
+}
+
+#[test]
+fn large_scores_do_not_overflow() {
+    let s = shape(3, 1, 1, 1, true);
+    let [out, lse, dqkv] = run(&[1e3, 1e3, 1.0, 1e3, -1e3, 2.0, -1e3, 0.0, 4.0], &[1.0; 3], &s);
+    assert!(out == [1.0, 1.0, 2.0] && lse[0] == 1e6 && dqkv.iter().all(|x| x.is_finite()));
+}
+
+#[test]
+fn nan_reaches_the_rows_that_see_it() {
+    let s = shape(4, 1, 1, 2, true);
+    let mut qkv = values(24, 1);
+    qkv[2 * 6] = f32::NAN;
+    let mut out = [0.0; 8];
+    attention(&qkv, &s, &mut out, &mut [0.0; 4]).unwrap();
+    let nan: Vec<bool> = out.iter().map(|x| x.is_nan()).collect();
+    assert_eq!(nan, [false, false, false, false, true, true, false, false]);
+}
+
+#[test]
+fn empty_sizes_are_fine_and_wrong_lengths_are_refused() {
+    attention(&[], &shape(0, 2, 2, 4, true), &mut [], &mut []).unwrap();
+    attention(&[], &shape(3, 0, 2, 4, true), &mut [], &mut []).unwrap();
+    attention_backward([&[], &[], &[0.0; 6], &[]], &shape(3, 1, 2, 0, false), &mut []).unwrap();
+    let error = attention(&[0.0; 11], &shape(2, 1, 1, 2, true), &mut [0.0; 4], &mut [0.0; 2]).unwrap_err();
+    assert_eq!(error, "attention: qkv has 11 values, which is not the shape [2, 1, 3, 1, 2]. Pass a tensor of that shape.");
+    assert!(attention(&[], &shape(usize::MAX, 3, 1, 2, true), &mut [], &mut []).is_err());
+}

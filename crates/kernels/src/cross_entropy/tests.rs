@@ -1,0 +1,91 @@
+use super::*;
+
+fn values(len: usize) -> Vec<f32> {
+    (0..len).map(|i| (i * 7919 % 1999) as f32 / 100.0 - 10.0).collect()
+}
+
+/// Runs `[rows, vocabulary]` over `ranks` shards as the ranks would; returns the losses and the gradient of the logits.
+fn divided(logits: &[f32], targets: &[i32], grad: &[f32], vocabulary: usize, ranks: usize) -> (Vec<f32>, Vec<f32>) {
+    let (rows, cols) = (targets.len(), vocabulary / ranks);
+    let shard = |rank: usize| Shard { start: rank * cols, rows, cols };
+    let part = |rank: usize| -> Vec<f32> { (0..rows * cols).map(|x| logits[x / cols * vocabulary + rank * cols + x % cols]).collect() };
+    let mut max = vec![f32::NEG_INFINITY; rows];
+    for rank in 0..ranks {
+        let mut own = vec![0.0; rows];
+        row_max(&part(rank), shard(rank), &mut own).unwrap();
+        max.iter_mut().zip(own).for_each(|(max, own)| *max = max.max(own));
+    }
+    let (mut exps, mut total) = (Vec::new(), vec![0.0; 2 * rows]);
+    for rank in 0..ranks {
+        let (mut exp, mut stats) = (vec![0.0; rows * cols], vec![0.0; 2 * rows]);
+        exp_sum([&part(rank), &max], targets, shard(rank), &mut exp, &mut stats).unwrap();
+        total.iter_mut().zip(stats).for_each(|(total, own)| *total += own);
+        exps.push(exp);
+    }
+    let losses = (0..rows).map(|i| total[i].ln() - total[rows + i]).collect();
+    let mut d_logits = vec![0.0; rows * vocabulary];
+    for (rank, mut exp) in exps.into_iter().enumerate() {
+        backward(&mut exp, &total, targets, shard(rank), grad).unwrap();
+        for (x, value) in exp.into_iter().enumerate() {
+            d_logits[x / cols * vocabulary + rank * cols + x % cols] = value;
+        }
+    }
+    (losses, d_logits)
+}
+
+#[test]
+fn losses_and_gradients_match_the_formula_on_any_number_of_ranks() {
+    let (rows, vocabulary) = (13, 180);
+    let (logits, grad) = (values(rows * vocabulary), values(rows));
+    let targets: Vec<i32> = (0..rows as i32).map(|i| i * 14 % 180).collect();
+    for ranks in [1, 2, 5] {
+        let (losses, d_logits) = divided(&logits, &targets, &grad, vocabulary, ranks);
+        for i in 0..rows {
+            let row = &logits[i * vocabulary..(i + 1) * vocabulary];
+            let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
+            let want = sum.ln() - f64::from(row[targets[i] as usize]);
+            assert!((f64::from(losses[i]) - want).abs() < 1e-5, "{ranks} ranks, row {i}: {}, not {want}", losses[i]);
+            for (j, x) in row.iter().enumerate() {
+                let hot = if j == targets[i] as usize { 1.0 } else { 0.0 };
+                let want = (f64::from(*x).exp() / sum - hot) * f64::from(grad[i]);
+                assert!((f64::from(d_logits[i * vocabulary + j]) - want).abs() < 1e-5, "{ranks} ranks, [{i}, {j}]");
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_over_a_whole_vocabulary_stay_exact() {
+    let cols = 50304;
+    let (mut exp, mut stats) = (vec![0.0; cols], [0.0; 2]);
+    exp_sum([&vec![-0.1; cols], &[0.0]], &[3], Shard { start: 0, rows: 1, cols }, &mut exp, &mut stats).unwrap();
+    // Equal terms are the worst case: one f32 sum would be off by about a thousandth.
+    let want = f64::from(-0.1f32).exp() * cols as f64;
+    assert!((f64::from(stats[0]) / want - 1.0).abs() < 1e-6);
+}
+
+#[test]
+fn bits_do_not_depend_on_the_number_of_threads() {
+    let (rows, vocabulary) = (50, 2000);
+    let (logits, grad) = (values(rows * vocabulary), values(rows));
+    let targets: Vec<i32> = (0..rows as i32).collect();
+    let run = |threads| {
+        pool::set_threads(threads);
+        divided(&logits, &targets, &grad, vocabulary, 2)
+    };
+    let one = run(1);
+    assert!([2, 3, 7].into_iter().all(|threads| run(threads) == one));
+}
+
+#[test]
+fn foreign_targets_empty_shards_and_nan() {
+    let shard = Shard { start: 5, rows: 2, cols: 2 };
+    let (mut exp, mut stats) = ([0.0; 4], [9.0; 4]);
+    exp_sum([&[1.0, 2.0, f32::NAN, 0.0], &[2.0, 0.0]], &[-100, 4], shard, &mut exp, &mut stats).unwrap();
+    assert!(stats[1].is_nan() && stats[2..] == [0.0, 0.0] && exp[1] == 1.0);
+    let mut max = [0.0];
+    row_max(&[], Shard { start: 0, rows: 1, cols: 0 }, &mut max).unwrap();
+    assert_eq!(max, [f32::NEG_INFINITY]);
+    row_max(&[], Shard { start: 0, rows: 0, cols: 4 }, &mut []).unwrap();
+    assert!(backward(&mut exp, &stats, &[0], shard, &[1.0; 2]).unwrap_err().contains("targets has 1 values"));
+}

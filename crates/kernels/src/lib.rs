@@ -1,0 +1,38 @@
+//! Numeric operations on plain slices: one folder per operation, no handles and no Node.
+
+pub mod adamw;
+pub mod attention;
+pub mod axpy;
+pub mod bias_gelu;
+pub mod binary;
+pub mod cast;
+pub mod compare;
+pub mod cross_entropy;
+pub mod disjoint;
+pub mod embedding;
+mod exp;
+mod extent;
+pub mod fill;
+pub mod gather;
+pub mod gemm;
+pub mod half;
+mod lanes;
+pub mod layer_norm;
+pub mod layout;
+pub mod linear;
+pub mod matmul;
+pub mod moments;
+pub mod non_finite;
+mod number;
+pub mod pool;
+pub mod random;
+pub mod reduce;
+mod row_chunks;
+mod scratch;
+pub mod select;
+pub mod simd;
+pub mod strided;
+pub mod sum_rows;
+pub mod sum_squares;
+mod transcendental;
+pub mod unary;

@@ -1,0 +1,39 @@
+use super::*;
+
+fn naive(a: &[f32], b: &[f32], l: &Layout) -> Vec<f64> {
+    let element = |x: usize| {
+        let (index, i, j) = (x / (l.m * l.n), x / l.n % l.m, x % l.n);
+        let a = |k: usize| a[index * l.a_batch_stride + if l.trans_a { k * l.m + i } else { i * l.k + k }];
+        let b = |k: usize| b[index * l.b_batch_stride + if l.trans_b { j * l.k + k } else { k * l.n + j }];
+        (0..l.k).map(|k| f64::from(a(k)) * f64::from(b(k))).sum()
+    };
+    (0..l.batch * l.m * l.n).map(element).collect()
+}
+
+#[test]
+fn batches_transposes_shared_operands_and_accumulation() {
+    let (batch, m, n, k) = (3, 5, 18, 7);
+    let a: Vec<f32> = (0..batch * m * k).map(|x| (x * 37 % 19) as f32 - 9.0).collect();
+    let b: Vec<f32> = (0..batch * k * n).map(|x| (x * 53 % 23) as f32 - 11.0).collect();
+    for flags in 0..16 {
+        let (trans_a, trans_b) = (flags & 1 != 0, flags & 2 != 0);
+        let (a_batch_stride, b_batch_stride) = (if flags & 4 != 0 { 0 } else { m * k }, if flags & 8 != 0 { 0 } else { k * n });
+        let layout = Layout { batch, m, n, k, a_batch_stride, b_batch_stride, trans_a, trans_b };
+        let mut c = vec![0.5; batch * m * n];
+        matmul(&a, &b, &layout, &mut c, false).unwrap();
+        let want = naive(&a, &b, &layout);
+        assert!(c.iter().zip(&want).all(|(got, want)| f64::from(*got) == *want), "{layout:?}");
+        matmul(&a, &b, &layout, &mut c, true).unwrap();
+        assert!(c.iter().zip(&want).all(|(got, want)| f64::from(*got) == 2.0 * want), "{layout:?} accumulated");
+    }
+}
+
+#[test]
+fn empty_batches_are_fine_and_short_operands_are_refused() {
+    let layout = Layout { batch: 0, m: 2, n: 2, k: 2, a_batch_stride: 4, b_batch_stride: 4, trans_a: false, trans_b: false };
+    matmul(&[], &[], &layout, &mut [], false).unwrap();
+    let layout = Layout { batch: 2, ..layout };
+    assert!(matmul(&[0.0; 7], &[0.0; 8], &layout, &mut [0.0; 8], false).unwrap_err().starts_with("matmul: a has 7 values, too few"));
+    let layout = Layout { a_batch_stride: usize::MAX, ..layout };
+    assert!(matmul(&[0.0; 8], &[0.0; 8], &layout, &mut [0.0; 8], false).is_err());
+}

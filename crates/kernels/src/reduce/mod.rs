@@ -1,0 +1,169 @@
+//! y = reduction of x over the dims whose mask is 1: 0 sum, 1 mean, 2 max, 3 min. NaN is carried by all of them.
+//!
+//! Partial results are kept in f64, so a sum of f32 is rounded once or nearly so. Runs along the innermost dim are cut into
+//! chunks of fixed length and columns into chunks of fixed height; partial results are combined in the order of the chunks.
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+use crate::disjoint::{CHUNK, Disjoint, chunk_range};
+use crate::extent::expect;
+use crate::layout::Layout;
+use crate::number::Real;
+use crate::pool;
+use cpu::Reduction;
+
+/// Rows of a column reduction that are added up together.
+const ROWS: usize = 512;
+/// Columns that one item takes.
+const COLUMNS: usize = 512;
+
+/// The kept and the reduced dims of a dense tensor, with their strides.
+pub struct Plan {
+    kept: Layout<1>,
+    reduced: Layout<1>,
+}
+
+impl Plan {
+    /// From `[rank, dims.., mask..]`.
+    pub fn parse(words: &[u32]) -> Result<Plan, String> {
+        let words: Vec<usize> = words.iter().map(|&word| word as usize).collect();
+        let (&rank, rest) = words.split_first().ok_or("the layout is empty. Pass [rank, dims.., mask..].")?;
+        if rest.len() != rank.saturating_mul(2) {
+            return Err(format!("a layout of rank {rank} has {} numbers. Pass [rank, dims.., mask..].", words.len()));
+        }
+        let (dims, mask) = rest.split_at(rank);
+        let mut parts: [[Vec<usize>; 2]; 2] = Default::default();
+        let mut stride = 1usize;
+        for (&dim, &mask) in dims.iter().zip(mask).rev() {
+            let [extents, strides] = &mut parts[usize::from(mask != 0)];
+            extents.insert(0, dim);
+            strides.insert(0, stride);
+            stride = stride.checked_mul(dim).ok_or_else(|| format!("dims {dims:?} do not fit in memory. Use smaller ones."))?;
+        }
+        let [kept, reduced] = parts;
+        Ok(Plan { kept: Layout::new(&kept[0], [&kept[1]], [0])?, reduced: Layout::new(&reduced[0], [&reduced[1]], [0])? })
+    }
+
+    /// Refuses a tensor of another size.
+    pub fn check(&self, len: usize) -> Result<(), String> {
+        expect("reduce", "the tensor", len, &[self.kept.numel(), self.reduced.numel()])
+    }
+
+    /// Elements of the result.
+    pub fn numel(&self) -> usize {
+        self.kept.numel()
+    }
+}
+
+/// `y` = the reduction of `x`.
+pub fn reduce<T: Real>(code: u32, x: &[T], plan: &Plan, y: &mut [T]) -> Result<(), String> {
+    let (kept, reduced) = (plan.kept.numel(), plan.reduced.numel());
+    plan.check(x.len())?;
+    expect("reduce", "the result", y.len(), &[kept])?;
+    match code {
+        0 => over::<T, cpu::Sum>(x, plan, 1.0, y),
+        1 => over::<T, cpu::Sum>(x, plan, reduced as f64, y),
+        2 | 3 if reduced == 0 && kept > 0 => {
+            return Err("reduce: there is no largest or smallest of no elements. Reduce over dims that are not 0.".to_owned());
+        }
+        2 => over::<T, cpu::Max>(x, plan, 1.0, y),
+        3 => over::<T, cpu::Min>(x, plan, 1.0, y),
+        _ => return Err(format!("reduce: op code {code} is unknown. Use a code from 0 to 3.")),
+    }
+    Ok(())
+}
+
+fn over<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
+    if plan.kept.numel() == 0 {
+        return;
+    }
+    if plan.reduced.numel() == 0 {
+        return y.fill(T::from_f64(R::START / divisor));
+    }
+    let along_rows = plan.reduced.inner_strides() == [1] || plan.reduced.numel() == 1;
+    if !along_rows {
+        columns::<T, R>(x, plan, divisor, y);
+    } else if plan.reduced.numel() > CHUNK {
+        long_rows::<T, R>(x, plan, divisor, y);
+    } else {
+        short_rows::<T, R>(x, plan, divisor, y);
+    }
+}
+
+/// The first element of every index of a layout, in order.
+fn places(layout: &Layout<1>, range: std::ops::Range<usize>, mut f: impl FnMut(usize, usize)) {
+    let [stride] = layout.inner_strides();
+    layout.for_runs(range, |first, count, [place]| (0..count).for_each(|i| f(first + i, place + i * stride)));
+}
+
+/// Each result on one thread: the runs of its elements, one after the other.
+fn short_rows<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
+    let (kept, reduced) = (plan.kept.numel(), plan.reduced.numel());
+    let chunk = (CHUNK / reduced).max(1);
+    let out = Disjoint::new(y);
+    pool::run(kept.div_ceil(chunk), &|index| {
+        let range = chunk_range(kept, chunk, index);
+        // SAFETY: chunks are disjoint.
+        let part = unsafe { out.part(range.clone()) };
+        places(&plan.kept, range.clone(), |number, origin| {
+            let mut total = R::START;
+            plan.reduced.for_runs(0..reduced, |_, count, [place]| {
+                total = R::combine(total, cpu::run::<T, R>(&x[origin + place..][..count]));
+            });
+            part[number - range.start] = T::from_f64(total / divisor);
+        });
+    });
+}
+
+/// Each result from chunks of its elements that any thread may take.
+fn long_rows<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
+    let reduced = plan.reduced.numel();
+    let chunks = reduced.div_ceil(CHUNK);
+    let mut origins = vec![0; y.len()];
+    places(&plan.kept, 0..y.len(), |number, origin| origins[number] = origin);
+    let mut partials = vec![R::START; y.len() * chunks];
+    let out = Disjoint::new(&mut partials);
+    pool::run(y.len() * chunks, &|item| {
+        let mut total = R::START;
+        plan.reduced.for_runs_of_chunk(CHUNK, item % chunks, |_, count, [place]| {
+            total = R::combine(total, cpu::run::<T, R>(&x[origins[item / chunks] + place..][..count]));
+        });
+        // SAFETY: each item has a place of its own.
+        let partial = unsafe { out.at(item) };
+        *partial = total;
+    });
+    for (y, partials) in y.iter_mut().zip(partials.chunks(chunks)) {
+        *y = T::from_f64(partials.iter().fold(R::START, |total, &partial| R::combine(total, partial)) / divisor);
+    }
+}
+
+/// Results that lie beside each other: blocks of columns, over chunks of rows.
+fn columns<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
+    let (kept, reduced) = (plan.kept.numel(), plan.reduced.numel());
+    let [stride] = plan.kept.inner_strides();
+    let width = if stride == 1 { plan.kept.dims().last().copied().unwrap_or(1) } else { 1 };
+    let (blocks, chunks) = (width.div_ceil(COLUMNS), reduced.div_ceil(ROWS));
+    let groups = kept / width;
+    let mut origins = vec![0; groups];
+    plan.kept.for_runs(0..kept, |first, count, [place]| {
+        (0..count).step_by(width).for_each(|i| origins[(first + i) / width] = place + i * stride);
+    });
+    let mut partials = vec![R::START; chunks * kept];
+    let out = Disjoint::new(&mut partials);
+    pool::run(groups * blocks * chunks, &|item| {
+        let (group, block, chunk) = (item / (blocks * chunks), item / chunks % blocks, item % chunks);
+        let range = chunk_range(width, COLUMNS, block);
+        let start = chunk * kept + group * width;
+        // SAFETY: each item has columns of its own in the partial results of its chunk.
+        let part = unsafe { out.part(start + range.start..start + range.end) };
+        places(&plan.reduced, chunk_range(reduced, ROWS, chunk), |_, row| {
+            cpu::row::<T, R>(part, &x[origins[group] + row + range.start..]);
+        });
+    });
+    for (index, y) in y.iter_mut().enumerate() {
+        let total = (0..chunks).fold(R::START, |total, chunk| R::combine(total, partials[chunk * kept + index]));
+        *y = T::from_f64(total / divisor);
+    }
+}

@@ -1,0 +1,62 @@
+use super::*;
+
+fn reduced(code: u32, x: &[f32], words: &[u32]) -> Vec<f32> {
+    let plan = Plan::parse(words).unwrap();
+    let mut y = vec![0.0; plan.numel()];
+    reduce(code, x, &plan, &mut y).unwrap();
+    y
+}
+
+#[test]
+fn dims_with_a_mask_are_reduced() {
+    let x: Vec<f32> = (0..24).map(|i| i as f32).collect();
+    assert_eq!(reduced(0, &x, &[3, 2, 3, 4, 0, 0, 1]), [6.0, 22.0, 38.0, 54.0, 70.0, 86.0]);
+    assert_eq!(reduced(0, &x, &[3, 2, 3, 4, 0, 1, 0]), [12.0, 15.0, 18.0, 21.0, 48.0, 51.0, 54.0, 57.0]);
+    assert_eq!(reduced(1, &x, &[3, 2, 3, 4, 1, 0, 0]), [6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0, 17.0]);
+    assert_eq!(reduced(0, &x, &[3, 2, 3, 4, 1, 0, 1]), [60.0, 92.0, 124.0]);
+    assert_eq!(reduced(2, &x, &[3, 2, 3, 4, 1, 1, 0]), [20.0, 21.0, 22.0, 23.0]);
+    assert_eq!(reduced(3, &x, &[3, 2, 3, 4, 0, 1, 1]), [0.0, 12.0]);
+    assert_eq!(reduced(0, &x, &[3, 2, 3, 4, 1, 1, 1]), [276.0]);
+    assert_eq!(reduced(0, &x, &[3, 2, 3, 4, 0, 0, 0]), x);
+    assert_eq!(reduced(0, &[5.0], &[0]), [5.0]);
+}
+
+#[test]
+fn nan_is_carried_and_empty_dims_are_told_apart() {
+    for code in 0..4 {
+        let x: Vec<f32> = (0..100).map(|i| if i == 40 { f32::NAN } else { i as f32 }).collect();
+        assert!(reduced(code, &x, &[1, 100, 1])[0].is_nan(), "op {code}");
+    }
+    assert_eq!(reduced(0, &[], &[2, 0, 3, 1, 0]), [0.0; 3]);
+    assert!(reduced(1, &[], &[1, 0, 1])[0].is_nan());
+    assert!(reduce(2, &[0f32; 0], &Plan::parse(&[1, 0, 1]).unwrap(), &mut [0.0]).is_err());
+    assert!(reduce(4, &[0f32], &Plan::parse(&[0]).unwrap(), &mut [0.0]).is_err());
+    assert!(reduce(0, &[0f32; 3], &Plan::parse(&[1, 4, 1]).unwrap(), &mut [0.0]).is_err());
+    assert!(Plan::parse(&[2, 3, 3, 1]).is_err());
+}
+
+#[test]
+fn long_sums_are_nearly_exact_and_have_the_same_bits_with_any_threads() {
+    let x: Vec<f32> = (0..1_000_000u64).map(|i| ((i * 7919) % 1000) as f32 * 1e-3 + 0.1).collect();
+    let layouts: [&[u32]; 5] =
+        [&[1, 1_000_000, 1], &[2, 1000, 1000, 1, 0], &[2, 1000, 1000, 0, 1], &[3, 10, 50_000, 2, 0, 1, 1], &[3, 10, 50_000, 2, 0, 1, 0]];
+    for words in layouts {
+        pool::set_threads(1);
+        let want = reduced(0, &x, words);
+        for threads in [2, 3, 7] {
+            pool::set_threads(threads);
+            let got = reduced(0, &x, words);
+            assert!(got.iter().zip(&want).all(|(a, b)| a.to_bits() == b.to_bits()), "{words:?} with {threads} threads");
+        }
+    }
+    let exact: f64 = x.iter().map(|&v| f64::from(v)).sum();
+    assert_eq!(reduced(0, &x, &[1, 1_000_000, 1]), [exact as f32]);
+}
+
+#[test]
+fn rows_do_not_depend_on_where_they_lie() {
+    let x: Vec<f32> = (0..5000).map(|i| (i as f32).sin()).collect();
+    let whole = reduced(0, &x, &[2, 50, 100, 0, 1]);
+    let alone = reduced(0, &x[700..800], &[2, 1, 100, 0, 1]);
+    assert_eq!(alone[0].to_bits(), whole[7].to_bits());
+}

@@ -1,0 +1,76 @@
+use super::*;
+
+/// Values of many magnitudes that look random and are the same every time.
+fn values(len: usize) -> Vec<f32> {
+    let mut state = 12345u64;
+    (0..len)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let bits = (state >> 33) as u32 | ((state >> 20) as u32 & 0x8000_0000);
+            let x = f32::from_bits(bits);
+            if x.is_finite() { x } else { 1.0 }
+        })
+        .collect()
+}
+
+fn resolved(tensors: &[&[f32]]) -> f64 {
+    resolve_sum(&sum_squares(tensors)).unwrap()
+}
+
+#[test]
+fn small_sums_are_exact() {
+    assert_eq!(resolved(&[&[3.0, 4.0]]), 25.0);
+    assert_eq!(resolved(&[]), 0.0);
+    assert_eq!(resolved(&[&[-0.0, 0.0]]), 0.0);
+    let least = f32::from_bits(1);
+    assert_eq!(resolved(&[&[least, least, least]]), 3.0 * f64::from(least) * f64::from(least));
+    assert_eq!(resolved(&[&[f32::MAX]]), f64::from(f32::MAX) * f64::from(f32::MAX));
+    assert_eq!(resolved(&[&[f32::MIN_POSITIVE]]), f64::from(f32::MIN_POSITIVE).powi(2));
+    // 2^60 + 1 + 1 is exact only when nothing is rounded on the way; f64 rounds the result once.
+    assert_eq!(resolved(&[&[2f32.powi(30), 1.0], &[1.0]]), 2f64.powi(60));
+    // Neighbours of 2^54 are 4 apart: a tie goes to the even one, and the smallest excess decides it.
+    let tie = [2f32.powi(27), 2.0, 2.0, 1.0, 1.0];
+    assert_eq!(resolved(&[&tie]), 2f64.powi(54) + 8.0);
+    assert_eq!(resolved(&[&tie, &[2f32.powi(-100)]]), 2f64.powi(54) + 12.0);
+}
+
+#[test]
+fn the_order_the_shards_and_the_threads_do_not_matter() {
+    let x = values(700_001);
+    pool::set_threads(1);
+    let want = sum_squares(&[&x]);
+    let mut shuffled = x.clone();
+    (0..x.len()).for_each(|i| shuffled.swap(i, (i * 7_368_787) % x.len()));
+    for threads in [1, 2, 3, 7] {
+        pool::set_threads(threads);
+        assert_eq!(sum_squares(&[&x]), want);
+        assert_eq!(sum_squares(&[&shuffled]), want);
+        assert_eq!(sum_squares(&[&x[..123_457], &x[123_457..], &[]]), want);
+    }
+    let shards: Vec<_> = x.chunks(99_991).map(|shard| sum_squares(&[shard])).collect();
+    let mut summed = [0i64; LIMBS];
+    shards.iter().for_each(|shard| summed.iter_mut().zip(shard).for_each(|(sum, limb)| *sum += limb));
+    assert_eq!(resolve_sum(&summed).unwrap().to_bits(), resolve_sum(&want).unwrap().to_bits());
+    assert!(want.iter().all(|&limb| (0..1 << 32).contains(&limb)));
+}
+
+#[test]
+fn the_limbs_of_many_ranks_may_be_added() {
+    let one = sum_squares(&[&[f32::MAX; 100]]);
+    let ranks = 1i64 << 30;
+    let summed = one.map(|limb| limb.checked_mul(ranks).unwrap());
+    assert_eq!(resolve_sum(&summed).unwrap(), resolve_sum(&one).unwrap() * ranks as f64);
+}
+
+#[test]
+fn an_ordinary_sum_is_the_f64_sum() {
+    let x: Vec<f32> = (1..50_000).map(|i| (i % 4096) as f32 / 64.0).collect();
+    assert_eq!(resolved(&[&x]), x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>());
+}
+
+#[test]
+fn nan_and_infinity_pass_through() {
+    assert!(resolved(&[&[1.0, f32::NAN], &[f32::INFINITY]]).is_nan());
+    assert_eq!(resolved(&[&[1.0, f32::NEG_INFINITY]]), f64::INFINITY);
+    assert!(resolve_sum(&[0; 3]).is_err());
+}

@@ -1,0 +1,125 @@
+//! A run of elements within a buffer: what a tensor handle names.
+
+use crate::{Buffer, DType, Element, allocator};
+use std::sync::Arc;
+
+/// `len` elements of `dtype` from element `offset` of a buffer on. Clones and aliases share the memory.
+#[derive(Clone)]
+pub struct Span {
+    buffer: Arc<Buffer>,
+    offset: usize,
+    len: usize,
+    dtype: DType,
+}
+
+impl Span {
+    /// A span of its own buffer, with arbitrary contents.
+    pub fn new(dtype: DType, len: usize) -> Result<Span, String> {
+        let bytes = len.checked_mul(dtype.size()).ok_or_else(|| allocator::refused_with(usize::MAX, crate::memory_stats().live))?;
+        Ok(Span { buffer: Arc::new(Buffer::new(bytes)?), offset: 0, len, dtype })
+    }
+
+    /// A new span that holds a copy of `values`.
+    pub fn from_slice<T: Element>(dtype: DType, values: &[T]) -> Result<Span, String> {
+        let span = Span::new(dtype, values.len())?;
+        // SAFETY: the span is new: nobody else reads or writes it.
+        unsafe { span.slice_mut::<T>()? }.copy_from_slice(values);
+        Ok(span)
+    }
+
+    /// The `len` elements from `offset` on, in the same memory.
+    pub fn alias(&self, offset: usize, len: usize) -> Result<Span, String> {
+        if offset.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(format!("elements {offset}..{offset}+{len} are outside a tensor of {}. Alias a part of it.", self.len));
+        }
+        Ok(Span { buffer: Arc::clone(&self.buffer), offset: self.offset + offset, len, dtype: self.dtype })
+    }
+
+    /// Its elements.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The type of its elements.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Its size in bytes.
+    pub fn byte_len(&self) -> usize {
+        self.len * self.dtype.size()
+    }
+
+    /// Its first byte.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.buffer.as_ptr().wrapping_add(self.offset * self.dtype.size())
+    }
+
+    /// Whether the two have a byte in common.
+    pub fn overlaps(&self, other: &Span) -> bool {
+        let (a, b) = (self.as_ptr() as usize, other.as_ptr() as usize);
+        a < b + other.byte_len() && b < a + self.byte_len()
+    }
+
+    fn check<T: Element>(&self) -> Result<(), String> {
+        if T::DTYPES.contains(&self.dtype) {
+            return Ok(());
+        }
+        let wanted: Vec<_> = T::DTYPES.iter().map(|dtype| dtype.name()).collect();
+        Err(format!("a tensor of {} is needed, not of {}. Cast it first.", wanted.join(" or "), self.dtype.name()))
+    }
+
+    /// Its elements to read; an error when they have another type. Nobody may write them meanwhile.
+    pub fn slice<T: Element>(&self) -> Result<&[T], String> {
+        self.check::<T>()?;
+        // SAFETY: the span lies within its initialised, aligned buffer, and T has the size of the dtype.
+        Ok(unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len) })
+    }
+
+    /// Its elements to write.
+    ///
+    /// # Safety
+    /// Nobody else reads or writes these elements while the slice lives.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn slice_mut<T: Element>(&self) -> Result<&mut [T], String> {
+        self.check::<T>()?;
+        // SAFETY: as above; the caller promises that no other slice of these elements is alive.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.as_ptr().cast(), self.len) })
+    }
+
+    /// `slice::<f32>()`.
+    pub fn f32s(&self) -> Result<&[f32], String> {
+        self.slice()
+    }
+
+    /// `slice_mut::<f32>()`.
+    ///
+    /// # Safety
+    /// As [`Span::slice_mut`].
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn f32s_mut(&self) -> Result<&mut [f32], String> {
+        // SAFETY: the caller's promise, handed on.
+        unsafe { self.slice_mut() }
+    }
+
+    /// Its bytes to read.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the span lies within its initialised buffer.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.byte_len()) }
+    }
+
+    /// Its bytes to write.
+    ///
+    /// # Safety
+    /// As [`Span::slice_mut`].
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn bytes_mut(&self) -> &mut [u8] {
+        // SAFETY: as above; the caller promises that no other slice of these elements is alive.
+        unsafe { std::slice::from_raw_parts_mut(self.as_ptr(), self.byte_len()) }
+    }
+}

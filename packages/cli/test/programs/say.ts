@@ -1,0 +1,3 @@
+// TypeScript that Node alone would not run.
+await using ending = { [Symbol.asyncDispose]: () => Promise.resolve(console.log('disposed')) };
+console.log(typeof ending);

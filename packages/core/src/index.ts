@@ -1,0 +1,130 @@
+/**
+ * Parallel layers, process groups and schedules for training transformers.
+ * @module @megatron-ts/core
+ */
+export { ByteTokenizer, MicrobatchSampler, readTokens, splitTokens } from '@megatron-ts/data';
+export type { Microbatch, MicrobatchSamplerOptions, TokenFile, TokenSplit } from '@megatron-ts/data';
+export { DistributedDataParallel } from '@megatron-ts/data-parallel';
+export type { DataParallelOptions } from '@megatron-ts/data-parallel';
+export {
+  CheckpointError,
+  ConfigError,
+  DTypeError,
+  EngineError,
+  InternalError,
+  MegatronError,
+  ProcessGroupError,
+  ShapeError,
+} from '@megatron-ts/errors';
+export type {
+  CheckpointErrorCode,
+  ConfigErrorCode,
+  DTypeErrorCode,
+  EngineErrorCode,
+  ErrorDetails,
+  ErrorFields,
+  InternalErrorCode,
+  ProcessGroupErrorCode,
+  ShapeErrorCode,
+} from '@megatron-ts/errors';
+export type { Launch, LaunchSource } from '@megatron-ts/launch';
+export { assignLayers, createMesh, Mesh, microbatchPlan } from '@megatron-ts/mesh';
+export type {
+  LayerAssignment,
+  MeshAxis,
+  MeshConfig,
+  MeshCoordinates,
+  MeshGroupName,
+  MeshSizes,
+  MicrobatchConfig,
+  MicrobatchPlan,
+} from '@megatron-ts/mesh';
+export { Adam, clipGradNorm, constant, globalGradNorm, warmupCosine } from '@megatron-ts/optimizer';
+export type {
+  AdamOptions,
+  ClipOptions,
+  GradientNormOptions,
+  LearningRateSchedule,
+  StepResult,
+  WarmupCosineOptions,
+} from '@megatron-ts/optimizer';
+export { runSchedule } from '@megatron-ts/pipeline-parallel';
+export {
+  allGather,
+  allReduce,
+  allToAll,
+  barrier,
+  broadcast,
+  exchange,
+  finalizeGrads,
+  initializeModelParallel,
+  ParallelContext,
+  ProcessGroup,
+  reduceScatter,
+  Work,
+  World,
+} from '@megatron-ts/process-groups';
+export type {
+  AllToAllOptions,
+  BroadcastOptions,
+  CollectiveOptions,
+  ContextParts,
+  Deadlines,
+  ExchangeOptions,
+  FinalizeOptions,
+  GradientReducer,
+  GroupCounts,
+  GroupName,
+  Message,
+  ModelParallelOptions,
+  ReduceOp,
+  ReductionOptions,
+} from '@megatron-ts/process-groups';
+export { forwardOnly, gpipe, oneForwardOneBackward, scheduleFromCompute } from '@megatron-ts/schedule';
+export type { Schedule } from '@megatron-ts/schedule';
+export * from './tensor.ts';
+export {
+  ColumnParallelLinear,
+  copyToTensorParallelRegion,
+  gatherFromTensorParallelRegion,
+  reduceFromTensorParallelRegion,
+  RowParallelLinear,
+  scatterToTensorParallelRegion,
+  vocabParallelCrossEntropy,
+  VocabParallelEmbedding,
+} from '@megatron-ts/tensor-parallel';
+export type {
+  ColumnOutput,
+  ColumnParallelLinearOptions,
+  HiddenShard,
+  Region,
+  RowInput,
+  RowParallelLinearOptions,
+  VocabParallelCrossEntropyOptions,
+  VocabParallelEmbeddingOptions,
+  VocabShard,
+} from '@megatron-ts/tensor-parallel';
+export { countParameters, formatBytes, formatCount, formatDuration, generate, MetricsFile, Progress, summary } from '@megatron-ts/training';
+export type { GenerateOptions, ProgressOptions, RunHeader, StepMetrics } from '@megatron-ts/training';
+export {
+  GPTEmbedding,
+  GPTModel,
+  LanguageModelHead,
+  LayerNorm,
+  ParallelAttention,
+  ParallelMLP,
+  PositionEmbedding,
+  TransformerLayer,
+} from '@megatron-ts/transformer';
+export type {
+  GPTConfig,
+  GPTEmbeddingOptions,
+  GPTModelOptions,
+  LanguageModelHeadOptions,
+  LayerNormModuleOptions,
+  ModelContext,
+  ParallelAttentionOptions,
+  ParallelMLPOptions,
+  PositionEmbeddingOptions,
+  TransformerLayerOptions,
+} from '@megatron-ts/transformer';

@@ -1,0 +1,11 @@
+export { type LaunchSource } from './launch-row.ts';
+export { nodeFlags } from './node-flags.ts';
+export { rankEnvironment, type WorldPlan } from './rank-environment.ts';
+export { describeFailure, type RankFailure } from './rank-failure.ts';
+export { type OutputSink, type RankEnd, type RankProcess } from './rank-process.ts';
+export { type RankReport } from './rank-report.ts';
+export { type Launch, type LaunchOptions, resolveLaunch } from './resolve-launch.ts';
+export { type RunEnd, type RunningRanks, spawnRanks, type SpawnSettings } from './spawn-ranks.ts';
+export { type ThreadSources, threadsPerRank } from './threads-per-rank.ts';
+export { type Environment } from './whole-number.ts';
+export { planWorld, type WorldRequest } from './world-plan.ts';

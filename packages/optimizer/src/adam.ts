@@ -1,0 +1,195 @@
+import { ConfigError } from '@megatron-ts/errors';
+import type { ParallelContext } from '@megatron-ts/process-groups';
+import { ambient, type AnyTensor, copyInto, engine, keep, type Parameter, scope, tensor, zeros } from '@megatron-ts/tensor';
+import { contextOf } from './context-of.ts';
+import { clipScale, globalGradNorm, requireMaxNorm } from './gradient-norm.ts';
+import { constant, type LearningRateSchedule, requireRate } from './learning-rate.ts';
+
+/** Settings of Adam. */
+export interface AdamOptions {
+  /** Learning rate, or its schedule. */
+  readonly lr: number | LearningRateSchedule;
+  /** Decay of the running means of gradients and of their squares; 0.9 and 0.999 by default. */
+  readonly betas?: readonly [number, number];
+  /** Added to the root of the corrected second moment; 1e-8 by default. */
+  readonly eps?: number;
+  /** Weight decay; 0.01 by default. */
+  readonly weightDecay?: number;
+  /** AdamW: weights shrink by `lr · weightDecay` (default). Otherwise `weightDecay · weight` is added to the gradient. */
+  readonly decoupledWeightDecay?: boolean;
+  /** Global norm to which gradients are clipped; no clipping when left out. */
+  readonly clipGradNorm?: number;
+  /** Which parameters do not decay; by default those of one dim and those whose name ends in `.bias`. */
+  readonly noDecay?: (parameter: Parameter) => boolean;
+}
+
+/** What a step did. */
+export interface StepResult {
+  /** Global norm of the gradients before clipping. */
+  readonly gradNorm: number;
+  /** Whether the update was left out because the norm is not finite. */
+  readonly skipped: boolean;
+  /** Learning rate of the update, or of the one that was left out. */
+  readonly lr: number;
+}
+
+interface Trained {
+  readonly parameter: Parameter;
+  readonly decays: boolean;
+  readonly mean: AnyTensor;
+  readonly square: AnyTensor;
+}
+
+type Settings = Required<Omit<AdamOptions, 'lr' | 'clipGradNorm' | 'noDecay'>> & { readonly clipGradNorm: number | undefined };
+
+const hyperLength = 9;
+
+/**
+ * Adam with bias correction and, by default, decoupled weight decay.
+ * @source Kingma and Ba, Adam (ICLR 2015); Loshchilov and Hutter, AdamW (ICLR 2019)
+ */
+export class Adam {
+  private readonly parameters: readonly Parameter[];
+  private readonly ctx: ParallelContext;
+  private readonly settings: Settings;
+  private readonly schedule: LearningRateSchedule;
+  private readonly trained: readonly Trained[];
+  private readonly hyper: { readonly decaying: AnyTensor; readonly plain: AnyTensor };
+  private updates = 0;
+
+  /**
+   * Allocates two moments for each parameter.
+   * @param parameters - initialized, and wrapped in DistributedDataParallel before where data parallelism replicates them
+   * @throws ConfigError INVALID_OPTION, NOT_INITIALIZED, INVALID_CONTEXT, DUPLICATE_NAME, UNREDUCED_PARAMETER
+   */
+  constructor(parameters: readonly Parameter[], options: AdamOptions) {
+    const {
+      lr,
+      betas = [0.9, 0.999],
+      eps = 1e-8,
+      weightDecay = 0.01,
+      decoupledWeightDecay = true,
+      clipGradNorm,
+      noDecay = isExempt,
+    } = options;
+    this.settings = { betas, eps, weightDecay, decoupledWeightDecay, clipGradNorm };
+    checkSettings(this.settings);
+    if (typeof lr === 'number') requireRate('Adam', 'lr', lr);
+    this.schedule = typeof lr === 'number' ? constant(lr) : lr;
+    this.parameters = parameters;
+    this.ctx = contextOf('Adam', parameters);
+    checkParameters(parameters, this.ctx);
+    const owned = parameters.filter(({ requiresGrad, tiedTo }) => requiresGrad && tiedTo === undefined);
+    this.trained = owned.map((parameter) => ({
+      parameter,
+      decays: !noDecay(parameter),
+      mean: keptZeros(parameter.shape),
+      square: keptZeros(parameter.shape),
+    }));
+    this.hyper = { decaying: keptZeros([hyperLength]), plain: keptZeros([hyperLength]) };
+  }
+
+  /**
+   * Finishes the gradients, measures and clips them, updates the parameters and forgets the gradients. Gradients whose norm is not
+   * finite change nothing. Every rank of the mesh calls it.
+   */
+  step(): StepResult {
+    const gradNorm = globalGradNorm(this.parameters, { ctx: this.ctx });
+    const skipped = !Number.isFinite(gradNorm);
+    const lr = this.schedule(this.updates);
+    if (skipped) this.warnOfSkip(gradNorm);
+    else this.update(lr, this.settings.clipGradNorm === undefined ? 1 : clipScale(gradNorm, this.settings.clipGradNorm));
+    this.zeroGrad();
+    return { gradNorm, skipped, lr };
+  }
+
+  /** Forgets the gradients of all parameters. */
+  zeroGrad(): void {
+    for (const parameter of this.parameters) parameter.zeroGrad();
+  }
+
+  /** Releases the moments. */
+  dispose(): void {
+    for (const { mean, square } of this.trained) {
+      mean.dispose();
+      square.dispose();
+    }
+    this.hyper.decaying.dispose();
+    this.hyper.plain.dispose();
+  }
+
+  private update(lr: number, gradScale: number): void {
+    this.updates++;
+    scope(() => {
+      copyInto(this.hyper.decaying, tensor(this.hyperValues({ lr, gradScale, weightDecay: this.settings.weightDecay })));
+      copyInto(this.hyper.plain, tensor(this.hyperValues({ lr, gradScale, weightDecay: 0 })));
+    });
+    for (const { parameter, decays, mean, square } of this.trained) {
+      const { grad } = parameter;
+      if (grad === undefined) continue;
+      const hyper = decays ? this.hyper.decaying : this.hyper.plain;
+      engine.adamW(parameter.handle, grad.handle, mean.handle, square.handle, hyper.handle);
+    }
+  }
+
+  /** What the kernel reads from memory. Bias corrections use the betas as f32 holds them: those the kernel computes with. */
+  private hyperValues({
+    lr,
+    gradScale,
+    weightDecay,
+  }: {
+    readonly lr: number;
+    readonly gradScale: number;
+    readonly weightDecay: number;
+  }): Float32Array {
+    const { betas, eps, decoupledWeightDecay } = this.settings;
+    const [correction1, correction2] = betas.map((beta) => 1 - Math.fround(beta) ** this.updates) as [number, number];
+    return Float32Array.of(lr, ...betas, eps, weightDecay, correction1, correction2, gradScale, decoupledWeightDecay ? 1 : 0);
+  }
+
+  private warnOfSkip(gradNorm: number): void {
+    if (this.ctx.world.rank !== 0) return;
+    const step = ambient.step === undefined ? '' : `step ${ambient.step}: `;
+    process.stderr.write(
+      `Adam: ${step}the gradient norm is ${gradNorm}, so this update is skipped. Look at the loss, or lower the learning rate.\n`,
+    );
+  }
+}
+
+/** Zeros that belong to the caller alone, whichever scope is open. */
+function keptZeros(shape: readonly number[]): AnyTensor {
+  const kept: AnyTensor[] = [];
+  scope(() => {
+    kept.push(keep(zeros(shape)));
+  });
+  return kept[0] as AnyTensor;
+}
+
+/** Biases and norms: their size is not what weight decay is meant to limit. */
+function isExempt({ shape, name }: Parameter): boolean {
+  return shape.length === 1 || name.endsWith('.bias');
+}
+
+function checkSettings({ betas, eps, weightDecay, clipGradNorm }: Settings): void {
+  for (const beta of betas)
+    if (!(beta >= 0 && beta < 1))
+      throw new ConfigError('INVALID_OPTION', `Adam: betas are ${betas.join(' and ')}. Use numbers from 0 to below 1.`);
+  if (!(eps > 0)) throw new ConfigError('INVALID_OPTION', `Adam: eps is ${eps}. Use a number above 0.`);
+  requireRate('Adam', 'weightDecay', weightDecay);
+  if (clipGradNorm !== undefined) requireMaxNorm('Adam: clipGradNorm', clipGradNorm);
+}
+
+function checkParameters(parameters: readonly Parameter[], ctx: ParallelContext): void {
+  const seen = new Set<Parameter>();
+  for (const parameter of parameters) {
+    if (seen.has(parameter))
+      throw new ConfigError('DUPLICATE_NAME', `Adam: parameter "${parameter.name}" is in the list twice. Give each parameter once.`);
+    seen.add(parameter);
+    if (ctx.dpCp.size > 1 && parameter.synchronizer === undefined && parameter.requiresGrad)
+      throw new ConfigError(
+        'UNREDUCED_PARAMETER',
+        `Adam: parameter "${parameter.name}" is replicated over ${ctx.dpCp.size} data-parallel ranks, and nobody sums its gradient. `
+          + 'Wrap the model in DistributedDataParallel first.',
+      );
+  }
+}

@@ -1,0 +1,76 @@
+import { alias, type AnyTensor, empty, engine, type Parameter, scaleInPlace, scope } from '@megatron-ts/tensor';
+import { allReduce } from './collectives.ts';
+import type { ParallelContext } from './parallel-context.ts';
+import type { ProcessGroup } from './process-group.ts';
+
+/** How gradients are finished. */
+export interface FinalizeOptions {
+  /** The mesh. */
+  readonly ctx: ParallelContext;
+  /** Factor on every gradient, such as one over the global number of tokens; 1 by default. */
+  readonly scale?: number;
+}
+
+/**
+ * Finishes gradients that data parallelism has summed: adds those of copies in other roles (a tied head), sums those that are
+ * partial over an axis, and scales. All ranks of the mesh call it with their parameters; a gradient that is finished already is left alone.
+ * @source Megatron-core, finalize_model_grads: norm gradients before embedding gradients before the token count
+ */
+export function finalizeGrads(parameters: readonly Parameter[], { ctx, scale = 1 }: FinalizeOptions): void {
+  const open = parameters.filter(({ isGradFinished }) => !isGradFinished);
+  scope(() => {
+    for (const axis of axesOf(open))
+      sumOver(
+        ctx.group(axis),
+        open.filter(({ meta }) => meta.gradPartialOver.includes(axis)),
+        axis,
+      );
+    addTied(open);
+    sumShared(open, ctx);
+    for (const parameter of open) {
+      if (parameter.tiedTo !== undefined) continue;
+      if (scale !== 1 && parameter.grad !== undefined) scaleInPlace(parameter.grad, scale);
+      parameter.isGradFinished = true;
+    }
+  });
+}
+
+function axesOf(parameters: readonly Parameter[]): string[] {
+  return [...new Set(parameters.flatMap(({ meta }) => meta.gradPartialOver))].sort();
+}
+
+/** A second use on the same rank: its gradient was accumulated apart and is added once. */
+function addTied(parameters: readonly Parameter[]): void {
+  for (const parameter of parameters) {
+    if (parameter.tiedTo === undefined || parameter.grad === undefined) continue;
+    parameter.tiedTo.accumulateGrad(parameter.grad);
+    parameter.zeroGrad();
+  }
+}
+
+function sumShared(parameters: readonly Parameter[], ctx: ParallelContext): void {
+  for (const parameter of parameters) {
+    if (parameter.meta.sharedOver === undefined || parameter.tiedTo !== undefined) continue;
+    sumOver(ctx.group(parameter.meta.sharedOver), [parameter], parameter.sharedName ?? parameter.name);
+  }
+}
+
+/** One all-reduce over the gradients of several parameters, packed into one tensor. A missing gradient counts as zero. */
+function sumOver(group: ProcessGroup, parameters: readonly Parameter[], label: string): void {
+  if (group.size === 1 || parameters.length === 0) return;
+  const flat = empty([parameters.reduce((sum, parameter) => sum + parameter.numel, 0)]);
+  const parts: AnyTensor[] = [];
+  let offset = 0;
+  for (const parameter of parameters) {
+    const part = alias(flat, parameter.shape, offset);
+    offset += parameter.numel;
+    if (parameter.grad === undefined) engine.fill(part.handle, 0);
+    else engine.copyInto(part.handle, parameter.grad.handle);
+    parts.push(part);
+  }
+  allReduce(flat, { group, label: `gradients: ${label}` }).wait();
+  parameters.forEach((parameter, i) => {
+    parameter.zeroGrad();
+    parameter.accumulateGrad(parts[i] as AnyTensor);
+  });
+}

@@ -1,0 +1,160 @@
+import { ConfigError, MegatronError, ProcessGroupError } from '@megatron-ts/errors';
+import type { Launch } from '@megatron-ts/launch';
+import type { Mesh } from '@megatron-ts/mesh';
+import { ambient, engine, type InitializationContext, scope, type Synchronous } from '@megatron-ts/tensor';
+import { ProcessGroup } from './process-group.ts';
+import { takeUnwaited } from './work.ts';
+import type { World } from './world.ts';
+
+/** Names of a context's groups. */
+export type GroupName = 'tp' | 'pp' | 'dp' | 'cp' | 'ep' | 'dpCp' | 'modelParallel' | 'embedding' | 'world';
+
+/** What a context is made of. */
+export interface ContextParts {
+  /** Which rank this process is. */
+  readonly launch: Launch;
+  /** The mesh it stands on. */
+  readonly mesh: Mesh;
+  /** Its membership of the job. */
+  readonly world: World;
+  /** Seed of all draws. */
+  readonly seed: number;
+  /** Where tensors live. */
+  readonly device: 'cpu';
+}
+
+/**
+ * One rank's view of a mesh: its groups, its place in them, and the extent of a step. Several may live in one process.
+ * `initializeModelParallel` makes it; `await using` or `destroy` ends it.
+ */
+export class ParallelContext implements InitializationContext {
+  /** Seed of all draws. */
+  readonly seed: number;
+  /** Where tensors live. */
+  readonly device: 'cpu';
+  /** The mesh. */
+  readonly mesh: Mesh;
+  /** Tensor-parallel group. */
+  readonly tp: ProcessGroup;
+  /** Pipeline group: rank r of it is stage r. */
+  readonly pp: ProcessGroup;
+  /** Data-parallel group. */
+  readonly dp: ProcessGroup;
+  /** Context-parallel group. */
+  readonly cp: ProcessGroup;
+  /** Expert-parallel group. */
+  readonly ep: ProcessGroup;
+  /** Data- and context-parallel ranks together: those that sum gradients. */
+  readonly dpCp: ProcessGroup;
+  /** Ranks that together hold one model. */
+  readonly modelParallel: ProcessGroup;
+  /** First and last stage of this pipeline, which share a tied embedding; a group of one elsewhere. */
+  readonly embedding: ProcessGroup;
+  /** All ranks of the mesh. */
+  readonly world: ProcessGroup;
+  private readonly parts: ContextParts;
+  private destroyed = false;
+
+  /** Use `initializeModelParallel`. */
+  constructor(parts: ContextParts) {
+    const { launch, mesh, world, seed, device } = parts;
+    this.parts = parts;
+    this.seed = seed;
+    this.device = device;
+    this.mesh = mesh;
+    const context = world.nextContext(mesh.ranks);
+    const open = (name: GroupName, ranks: readonly number[]) =>
+      new ProcessGroup({
+        name,
+        ranks,
+        rank: ranks.indexOf(launch.rank),
+        id: world.openGroup(context === 0 ? name : `${name}@${context}`, ranks),
+      });
+    const of = (name: Exclude<GroupName, 'embedding'>) => open(name, mesh.groupOf(launch.rank, name));
+    this.tp = of('tp');
+    this.pp = of('pp');
+    this.dp = of('dp');
+    this.cp = of('cp');
+    this.ep = of('ep');
+    this.dpCp = of('dpCp');
+    this.modelParallel = of('modelParallel');
+    this.world = of('world');
+    this.embedding = open('embedding', mesh.embeddingGroupOf(launch.rank) ?? [launch.rank]);
+  }
+
+  /** A group by name. @throws ConfigError OUT_OF_RANGE */
+  group(name: string): ProcessGroup {
+    const found = Object.hasOwn(this, name) ? this[name as GroupName] : undefined;
+    if (found instanceof ProcessGroup) return found;
+    throw new ConfigError(
+      'OUT_OF_RANGE',
+      `ParallelContext.group: no group is called "${name}". Use tp, pp, dp, cp, ep, dpCp, modelParallel, embedding or world.`,
+    );
+  }
+
+  /** This rank's place on an axis. */
+  coordinates(axis: string): { readonly size: number; readonly rank: number } {
+    return this.group(axis);
+  }
+
+  /** `rank 5 (tp 1, dp 0, pp 1)`, as errors begin. */
+  get place(): string {
+    const axes = (['tp', 'cp', 'dp', 'pp'] as const).filter((axis) => axis !== 'cp' || this.cp.size > 1);
+    return `rank ${this.parts.launch.rank} (${axes.map((axis) => `${axis} ${this[axis].rank}`).join(', ')})`;
+  }
+
+  /** Whether this rank holds the first stage. */
+  get isFirstStage(): boolean {
+    return this.pp.rank === 0;
+  }
+
+  /** Whether this rank holds the last stage. */
+  get isLastStage(): boolean {
+    return this.pp.rank === this.pp.size - 1;
+  }
+
+  /** Whether SIGTERM or SIGINT has come: finish the step, save, and leave the loop. A second signal ends the process at once. */
+  get stopRequested(): boolean {
+    return engine.stopRequested() !== 0;
+  }
+
+  /**
+   * One training step: a region of memory that nothing outlives but the result of `f`, with `n` known to dropout and errors.
+   * @throws ConfigError ASYNC_CALLBACK when `f` returns a promise; UNWAITED_WORK when a collective was started and never waited for
+   */
+  step<T>(n: number, f: () => Synchronous<T>): T {
+    if (this.destroyed) throw new ProcessGroupError('ABORTED', 'ctx.step: the context was destroyed. Initialize a new one.');
+    const before = ambient.step;
+    ambient.step = n;
+    try {
+      const result = scope(f);
+      const unwaited = takeUnwaited();
+      if (unwaited.length > 0)
+        throw new ConfigError(
+          'UNWAITED_WORK',
+          `ctx.step(${n}): ${unwaited.length} operation(s) were never waited for (${[...new Set(unwaited)].join(', ')}). Call wait() on what they return.`,
+        );
+      return result;
+    } catch (cause) {
+      takeUnwaited();
+      if (cause instanceof MegatronError && this.parts.launch.worldSize > 1) cause.locate(this.place);
+      throw cause;
+    } finally {
+      ambient.step = before;
+    }
+  }
+
+  /** Leaves all groups. Models stay usable on this rank alone. */
+  async destroy(): Promise<void> {
+    if (this.destroyed) return;
+    this.destroyed = true;
+    for (const value of Object.values(this)) if (value instanceof ProcessGroup) value.close();
+    await Promise.resolve();
+    this.parts.world.leave();
+  }
+
+  /** The same as `destroy`, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.destroy();
+  }
+}

@@ -1,0 +1,81 @@
+import { ConfigError } from '@megatron-ts/errors';
+import type { ProcessGroup } from '@megatron-ts/process-groups';
+import { type AnyTensor, type InitRule, linear, Module, Parameter, type Replicated, type Tensor } from '@megatron-ts/tensor';
+import { divideOverRanks, requireSizes } from './divide-over-ranks.ts';
+import { gatherFromTensorParallelRegion, type HiddenShard } from './mappings.ts';
+import { type Region, type Residual, tensorParallelRegion } from './region.ts';
+import { shardedMeta, shardPlacement } from './shard-meta.ts';
+
+/** Options of a column-parallel layer. */
+export interface ColumnParallelLinearOptions<SP extends boolean, Gather extends boolean> {
+  /** Features of the input. */
+  readonly inputSize: number;
+  /** Features of the output over all ranks. */
+  readonly outputSize: number;
+  /** Whether there is a bias; true by default. */
+  readonly bias?: boolean;
+  /** Whether every rank gets the whole output; false by default. */
+  readonly gatherOutput?: Gather;
+  /** Leaves adding `bias` to the caller, who may fuse it with what follows; false by default. */
+  readonly skipBiasAdd?: boolean;
+  /** Ranks that share the layer. */
+  readonly tpGroup: ProcessGroup;
+  /** How the weight is filled; normal with standard deviation 0.02 by default. The bias is zero. */
+  readonly init?: InitRule;
+  /** Whether the input is cut along the sequence; false by default. */
+  readonly sequenceParallel?: SP | undefined;
+  /** Names of equal tensors stacked in the weight, such as q, k and v, each cut over the ranks; one without a name by default. */
+  readonly parts?: readonly string[];
+}
+
+/** Placement of a column-parallel layer's output. */
+export type ColumnOutput<Gather extends boolean> = Gather extends true ? Replicated : HiddenShard;
+
+/**
+ * `x · weightᵀ + bias` with the output features cut over the ranks: `weight` `[outputSize / t, inputSize]`.
+ * Backward sums the input's gradient.
+ * @source Shoeybi et al. 2019, section 3
+ */
+export class ColumnParallelLinear<SP extends boolean = false, Gather extends boolean = false> extends Module {
+  /** `[outputSize / t, inputSize]`. */
+  readonly weight: Parameter<HiddenShard>;
+  /** `[outputSize / t]`. */
+  readonly bias: Parameter<HiddenShard> | undefined;
+  private readonly region: Region<Residual<SP>>;
+  private readonly tpGroup: ProcessGroup;
+  private readonly gatherOutput: boolean;
+  private readonly skipBiasAdd: boolean;
+
+  /** @throws ConfigError INDIVISIBLE, INVALID_OPTION, CONTRADICTION */
+  constructor(options: ColumnParallelLinearOptions<SP, Gather>) {
+    super();
+    const { inputSize, outputSize, bias = true, gatherOutput, skipBiasAdd = false, tpGroup, sequenceParallel, parts = [''] } = options;
+    const { init = { kind: 'normal', std: 0.02 } } = options;
+    requireSizes('ColumnParallelLinear', { inputSize });
+    const partSize = outputSize / parts.length;
+    const option = parts.length === 1 ? 'outputSize' : `outputSize / ${parts.length}`;
+    const rows = parts.length * divideOverRanks({ layer: 'ColumnParallelLinear', option, size: partSize, tpGroup });
+    if (gatherOutput === true && sequenceParallel === true) throw contradiction();
+    const placement = shardPlacement('hidden', tpGroup);
+    const metaOf = (...globalShape: number[]) => shardedMeta({ globalShape, dim: 0, tpGroup, parts });
+    this.weight = new Parameter({ shape: [rows, inputSize], init, placement, meta: metaOf(partSize, inputSize) });
+    this.bias = bias ? new Parameter({ shape: [rows], placement, meta: metaOf(partSize) }) : undefined;
+    this.region = tensorParallelRegion(tpGroup, sequenceParallel);
+    this.tpGroup = tpGroup;
+    this.gatherOutput = gatherOutput === true;
+    this.skipBiasAdd = skipBiasAdd;
+  }
+
+  /** `x` `[s, b, inputSize]` to `[s, b, outputSize / t]`, or `[s, b, outputSize]` when gathered. */
+  override forward(x: Tensor<Residual<SP>>): Tensor<ColumnOutput<Gather>> {
+    const whole = this.region.enter(x); // [s, b, inputSize]
+    const y = linear(whole, this.weight, this.skipBiasAdd ? undefined : this.bias); // [s, b, outputSize / t]
+    return (this.gatherOutput ? gatherFromTensorParallelRegion(y, this.tpGroup) : y) as AnyTensor;
+  }
+}
+
+function contradiction(): ConfigError {
+  const sentence =
+    'ColumnParallelLinear: gatherOutput and sequenceParallel are both true, but a gathered output is not cut. Leave one of them out.';
+  return new ConfigError('CONTRADICTION', sentence);
+}

@@ -1,0 +1,75 @@
+import type { ProcessGroup } from '@megatron-ts/process-groups';
+import { embedding, type InitRule, Module, Parameter, type Tensor, wholeTensor } from '@megatron-ts/tensor';
+import { requireSizes } from './divide-over-ranks.ts';
+import type { VocabShard } from './mappings.ts';
+import { type Region, type Residual, tensorParallelRegion } from './region.ts';
+import { requireTokens } from './require-tokens.ts';
+import { shardPlacement } from './shard-meta.ts';
+import { vocabRange } from './vocab-range.ts';
+
+/** Options of a weight with a row per token. */
+export interface VocabParallelWeightOptions {
+  /** Number of tokens; it need not divide by the ranks. */
+  readonly vocabSize: number;
+  /** Features of each token. */
+  readonly hiddenSize: number;
+  /** Ranks that share the rows. */
+  readonly tpGroup: ProcessGroup;
+  /** How it is filled; normal with standard deviation 0.02 by default. */
+  readonly init?: InitRule;
+  /** Name under which copies on several stages are drawn and stored; the field path by default. */
+  readonly sharedName?: string;
+  /** Group over which copies sum their gradients; none by default. */
+  readonly sharedOver?: string | undefined;
+  /** Whether this copy counts in norms and is stored; true by default. */
+  readonly isPrimary?: boolean;
+}
+
+/** This rank's rows of a `[vocabSize, hiddenSize]` weight. @throws ConfigError INVALID_OPTION */
+export function vocabParallelWeight(options: VocabParallelWeightOptions): Parameter<VocabShard> {
+  const { vocabSize, hiddenSize, tpGroup, sharedName, sharedOver, isPrimary = true } = options;
+  const { init = { kind: 'normal', std: 0.02 } } = options;
+  requireSizes('vocabParallelWeight', { hiddenSize });
+  const { start, end } = vocabRange(vocabSize, tpGroup);
+  const shape = [end - start, hiddenSize];
+  const globalShape = [vocabSize, hiddenSize];
+  const logical = [{ suffix: '', globalShape, rectangles: [{ globalOffset: [start, 0], localOffset: [0, 0], extent: shape }] }];
+  const meta = { ...wholeTensor(globalShape), logical, shardedOver: ['tp'], sharedOver, isPrimary };
+  const placement = shardPlacement('vocab', tpGroup);
+  return new Parameter({ shape, init, placement, meta, ...(sharedName === undefined ? {} : { sharedName }) });
+}
+
+/** Options of a vocabulary-parallel embedding. */
+export interface VocabParallelEmbeddingOptions<SP extends boolean> extends VocabParallelWeightOptions {
+  /** Whether the output is cut along the sequence; false by default. */
+  readonly sequenceParallel?: SP | undefined;
+}
+
+/**
+ * Rows of a table by token, with the vocabulary cut over the ranks: `weight` `[vocabSize / t, hiddenSize]`. Each rank looks up its own
+ * tokens and gives zeros for the others; the sum over ranks is the row.
+ * @source Shoeybi et al. 2019, section 3
+ */
+export class VocabParallelEmbedding<SP extends boolean = false> extends Module {
+  /** `[vocabSize / t, hiddenSize]`. */
+  readonly weight: Parameter<VocabShard>;
+  private readonly vocabSize: number;
+  private readonly firstRow: number;
+  private readonly region: Region<Residual<SP>>;
+
+  /** @throws ConfigError INVALID_OPTION */
+  constructor(options: VocabParallelEmbeddingOptions<SP>) {
+    super();
+    const { vocabSize, tpGroup, sequenceParallel } = options;
+    this.weight = vocabParallelWeight(options);
+    this.vocabSize = vocabSize;
+    this.firstRow = vocabRange(vocabSize, tpGroup).start;
+    this.region = tensorParallelRegion(tpGroup, sequenceParallel);
+  }
+
+  /** `tokens` (i32) `[s, b]` to `[s, b, hiddenSize]`. @throws ShapeError INDEX_OUT_OF_RANGE */
+  override forward(tokens: Tensor): Tensor<Residual<SP>> {
+    requireTokens('embedding', tokens, this.vocabSize);
+    return this.region.leave(embedding(this.weight, tokens, { firstRow: this.firstRow })); // [s, b, h]
+  }
+}

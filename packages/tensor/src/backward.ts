@@ -1,0 +1,133 @@
+import { EngineError, ShapeError } from '@megatron-ts/errors';
+import { ambient, type Frame } from './ambient.ts';
+import type { Node } from './node.ts';
+import { axpy, filled } from './ops/in-place.ts';
+import { add } from './ops/binary.ts';
+import { noGrad, scope } from './scope.ts';
+import { formatShape, sameShape } from './shape.ts';
+import type { AnyTensor } from './tensor.ts';
+import { where } from './where-in-model.ts';
+
+/**
+ * Reverse sweep from `outputs`: gradients of all leaves below them. Each node runs in a scope of its own and gives up
+ * what it saved as soon as it has run.
+ * @param grads - gradient of each output; 1 for scalars when left out
+ * @throws ShapeError SHAPE_MISMATCH, EngineError DISPOSED for a graph that an earlier backward consumed
+ */
+export function backward(outputs: readonly AnyTensor[], grads: readonly AnyTensor[] = []): void {
+  noGrad(() =>
+    scope(() => {
+      outputs.forEach((output, i) => deliver(output, grads[i] ?? filled(output.shape, { value: 1, dtype: output.dtype })));
+      sweep(reachable(outputs));
+    }),
+  );
+}
+
+/** Nodes below `outputs`, the latest forward first. */
+function reachable(outputs: readonly AnyTensor[]): Node[] {
+  const found = new Set<Node>();
+  const stack = outputs.flatMap(({ node }) => (node === undefined ? [] : [node]));
+  for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
+    if (found.has(node)) continue;
+    found.add(node);
+    for (const source of node.sources) if (source !== undefined && source.isLive) stack.push(source);
+  }
+  return [...found].sort((a, b) => b.sequence - a.sequence);
+}
+
+/** Where in the sweep an error happens. */
+function place(): string {
+  return where(ambient.backwardNode?.op ?? 'backward');
+}
+
+function sweep(nodes: readonly Node[]): void {
+  let frame: Frame | undefined;
+  const before = ambient.backwardNode;
+  try {
+    for (const node of nodes) {
+      frame = moveTo(node.frame, frame);
+      ambient.backwardNode = node;
+      runNode(node);
+    }
+    ambient.backwardNode = before;
+    moveTo(undefined, frame);
+  } finally {
+    ambient.backwardNode = before;
+  }
+}
+
+/** Leaves and enters module calls on the way from one node to the next, and tells their hooks. */
+function moveTo(next: Frame | undefined, last: Frame | undefined): Frame | undefined {
+  if (next === last) return next;
+  const inside = new Set<Frame>();
+  for (let frame = next; frame !== undefined; frame = frame.parent) inside.add(frame);
+  let common = last;
+  for (; common !== undefined && !inside.has(common); common = common.parent) common.module.hooks.afterBackward?.(common.module);
+  const entered: Frame[] = [];
+  for (let frame = next; frame !== undefined && frame !== common; frame = frame.parent) entered.push(frame);
+  for (const frame of entered.reverse()) frame.module.hooks.beforeBackward?.(frame.module);
+  return next;
+}
+
+function runNode(node: Node): void {
+  if (!node.isLive || node.grads.every((grad) => grad === undefined)) return;
+  const { backwardWeight } = node;
+  scope(() => {
+    const grads = node.grads.map((grad, i) => grad ?? filled(node.outputs[i]?.shape ?? [], { dtype: node.outputs[i]?.dtype ?? 'f32' }));
+    const inputGrads = node.backward(...grads);
+    node.inputs.forEach((input, i) => {
+      const grad = inputGrads[i];
+      if (grad !== null && grad !== undefined && input.requiresGrad) deliver(input, grad, node.sources[i]);
+    });
+    if (backwardWeight !== undefined && !node.tape.deferWeightGradients) backwardWeight(...grads);
+  });
+  if (backwardWeight !== undefined && node.tape.deferWeightGradients) node.tape.defer(() => runWeight(node, backwardWeight));
+  else finish(node);
+}
+
+function runWeight(node: Node, backwardWeight: (...grads: AnyTensor[]) => void): void {
+  noGrad(() => scope(() => backwardWeight(...node.grads.map((grad, i) => grad ?? filled(node.outputs[i]?.shape ?? [], {})))));
+  finish(node);
+}
+
+function finish(node: Node): void {
+  const parameters = node.inputs.flatMap(({ asParameter }) => (asParameter === undefined ? [] : [asParameter]));
+  node.free();
+  for (const parameter of parameters) node.tape.finishUse(parameter);
+}
+
+/** A graph of which a part is gone must not give part of a gradient. */
+function refuseConsumed(source: Node): void {
+  if (source.isLive) return;
+  throw new EngineError(
+    'DISPOSED',
+    `${place()}: the graph below it, made by ${source.op}, was consumed by an earlier backward or dropped with its scope. Call backward once, on the sum of the losses, or detach() what should not be differentiated.`,
+  );
+}
+
+/** Adds a gradient to what has arrived for `tensor`; a leaf keeps it. */
+function deliver(tensor: AnyTensor, grad: AnyTensor, source = tensor.node): void {
+  if (!sameShape(tensor.shape, grad.shape))
+    throw new ShapeError(
+      'SHAPE_MISMATCH',
+      `${place()}: a gradient of shape ${formatShape(grad.shape)} for a tensor of shape ${formatShape(tensor.shape)}. Return gradients of the shape of each argument.`,
+    );
+  if (tensor.asParameter !== undefined) tensor.asParameter.accumulateGrad(grad);
+  else if (source === undefined) {
+    if (tensor.requiresGrad) tensor.accumulateGrad(grad);
+  } else {
+    refuseConsumed(source);
+    addTo(source, tensor.outputIndex, grad);
+  }
+}
+
+function addTo(node: Node, output: number, grad: AnyTensor): void {
+  const arrived = node.grads[output];
+  if (arrived === undefined) node.grads[output] = grad.retain();
+  else if (node.ownsGrad[output] === true) axpy(arrived, 1, grad);
+  else {
+    node.grads[output] = add(arrived, grad).retain();
+    node.ownsGrad[output] = true;
+    arrived.release();
+  }
+}

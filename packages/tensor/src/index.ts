@@ -1,0 +1,38 @@
+/**
+ * Tensors, the tape and modules.
+ * @module @megatron-ts/tensor
+ */
+export { ambient } from './ambient.ts';
+export type { Ambient, Frame } from './ambient.ts';
+export { Tensor } from './tensor.ts';
+export type { AnyTensor, NotPartial, TensorForm } from './tensor.ts';
+export { backward } from './backward.ts';
+export { isChecking, withChecking } from './check-mode.ts';
+export { defineOp } from './define-op.ts';
+export type { ArgumentGradients, OpDefinition, OpOutput, OutputGradients } from './define-op.ts';
+export { bytesPerElement, dtypeCode, dtypes, isFloating } from './dtype.ts';
+export type { DType, TensorData } from './dtype.ts';
+export { engine } from './engine.ts';
+export { philoxKey } from './initialize-values.ts';
+export { memoryStats, resetPeakMemory } from './memory.ts';
+export type { MemoryStats } from './memory.ts';
+export { Module } from './module.ts';
+export type { ModuleHooks } from './module.ts';
+export { Node, record, recordAll } from './node.ts';
+export type { BackwardFunction, InputGradients, Recording } from './node.ts';
+export * from './ops/index.ts';
+export { globalNumel, wholeTensor } from './param-meta.ts';
+export type { InitRule, LogicalTensor, ParamMeta, Rectangle } from './param-meta.ts';
+export { Parameter } from './parameter.ts';
+export type { GradSynchronizer, GradTarget, InitializationContext, ParameterOptions } from './parameter.ts';
+export { productPlacement } from './placement.ts';
+export type { PartialSum, Placement, Replicated, Sharded, Whole } from './placement.ts';
+export { tensor } from './read.ts';
+export type { TensorOptions, TypedArrayOf } from './read.ts';
+export { evaluate, keep, noGrad, scope, Scope } from './scope.ts';
+export type { Synchronous } from './scope.ts';
+export { broadcastShape, formatShape, numel, sameShape, stridesOf } from './shape.ts';
+export type { Shape } from './shape.ts';
+export { flushReleases } from './storage-release.ts';
+export { Tape } from './tape.ts';
+export { callerLine, where as whereInModel } from './where-in-model.ts';

@@ -1,0 +1,100 @@
+import { ambient, type Frame } from './ambient.ts';
+import { isChecking } from './check-mode.ts';
+import { Tape } from './tape.ts';
+import type { AnyTensor } from './tensor.ts';
+import { callerLine } from './where-in-model.ts';
+
+/** Gradients of an operation's inputs; null or undefined where none flows. */
+export type InputGradients = readonly (AnyTensor | null | undefined)[];
+
+/** Backward of one recorded operation, from the gradients of its outputs to those of its inputs. */
+export type BackwardFunction = (...grads: AnyTensor[]) => InputGradients;
+
+/** What an operation leaves for its backward. */
+export interface Recording {
+  /** Name in errors. */
+  readonly op: string;
+  /** Inputs in the order of the gradients. */
+  readonly inputs: readonly AnyTensor[];
+  /** Tensors held until backward has run. A parameter is saved by reference and asked for its storage then. */
+  readonly saved: readonly AnyTensor[];
+  /** Gradients of the inputs. */
+  readonly backward: BackwardFunction;
+  /** Weight gradients, written straight into `gradTarget()`; may run later than `backward`. */
+  readonly backwardWeight?: ((...grads: AnyTensor[]) => void) | undefined;
+}
+
+let nextSequence = 0;
+
+/** One recorded operation. It hangs from its outputs and belongs to a tape. */
+export class Node implements Recording {
+  readonly op: string;
+  readonly inputs: readonly AnyTensor[];
+  readonly saved: readonly AnyTensor[];
+  readonly backward: BackwardFunction;
+  readonly backwardWeight: ((...grads: AnyTensor[]) => void) | undefined;
+  /** Nodes that made the inputs, taken at recording time. */
+  readonly sources: readonly (Node | undefined)[];
+  /** Which output of its source each input is. */
+  readonly sourceOutputs: readonly number[];
+  /** Position in the order of forwards. */
+  readonly sequence: number;
+  readonly tape: Tape;
+  /** Module call in which the operation ran. */
+  readonly frame: Frame | undefined;
+  /** Caller's line, kept under `MEGATRON_CHECK=1`. */
+  readonly line: string | undefined;
+  /** Gradients of the outputs, as they arrive. */
+  readonly grads: (AnyTensor | undefined)[];
+  /** Whether the gradient of an output is a sum this node owns alone. */
+  readonly ownsGrad: boolean[];
+  /** Shapes of the outputs, for those that no gradient reaches. */
+  readonly outputs: readonly { readonly shape: readonly number[]; readonly dtype: AnyTensor['dtype'] }[];
+  private live = true;
+
+  constructor(recording: Recording, outputs: readonly AnyTensor[]) {
+    this.op = recording.op;
+    this.inputs = recording.inputs;
+    this.saved = recording.saved;
+    this.backward = recording.backward;
+    this.backwardWeight = recording.backwardWeight;
+    this.sources = recording.inputs.map((input) => input.node);
+    this.sourceOutputs = recording.inputs.map((input) => input.outputIndex);
+    this.sequence = nextSequence++;
+    this.frame = ambient.frame;
+    this.line = isChecking() ? callerLine() : undefined;
+    this.grads = outputs.map(() => undefined);
+    this.ownsGrad = outputs.map(() => false);
+    this.outputs = outputs.map(({ shape, dtype }) => ({ shape, dtype }));
+    this.tape = ambient.tape ?? this.sources.find((source) => source !== undefined)?.tape ?? new Tape();
+    for (const tensor of this.saved) tensor.retain();
+    this.tape.push(this);
+  }
+
+  /** Whether backward may still run. */
+  get isLive(): boolean {
+    return this.live;
+  }
+
+  /** Gives up what is saved, and gradients that never were used. */
+  free(): void {
+    if (!this.live) return;
+    this.live = false;
+    for (const tensor of this.saved) tensor.release();
+    this.grads.forEach((grad) => grad?.release());
+    this.grads.fill(undefined);
+  }
+}
+
+/** Ties `outputs` to a node when recording is on and an input needs a gradient. */
+export function record<T extends AnyTensor>(output: T, recording: Recording): T {
+  recordAll([output], recording);
+  return output;
+}
+
+/** The same for an operation with several outputs. */
+export function recordAll(outputs: readonly AnyTensor[], recording: Recording): void {
+  if (!ambient.recording || !recording.inputs.some((input) => input.requiresGrad)) return;
+  const node = new Node(recording, outputs);
+  outputs.forEach((output, index) => output.attach(node, index));
+}

@@ -1,0 +1,41 @@
+import { ShapeError } from '@megatron-ts/errors';
+import { engine } from '../engine.ts';
+import { record } from '../node.ts';
+import type { Whole } from '../placement.ts';
+import { result } from '../result.ts';
+import { extentOf, formatShape } from '../shape.ts';
+import type { AnyTensor, Tensor } from '../tensor.ts';
+import { where } from '../where-in-model.ts';
+import { empty } from './in-place.ts';
+import { requireDType } from './operands.ts';
+
+/**
+ * `gelu(x + bias)` in one pass, tanh form; `x` `[…, h]`, bias `[h]`.
+ * @throws ShapeError SHAPE_MISMATCH
+ * @source Hendrycks and Gimpel 2016, section 2
+ */
+export function biasGelu<P extends Whole>(x: Tensor<P>, bias: Tensor<P>): Tensor<P> {
+  requireDType('biasGelu', { x, bias }, 'f32');
+  const cols = x.shape.length === 0 ? 0 : extentOf(x.shape, x.shape.length - 1);
+  if (bias.shape.length !== 1 || bias.shape[0] !== cols || cols === 0)
+    throw new ShapeError(
+      'SHAPE_MISMATCH',
+      `${where('biasGelu')}: x ${formatShape(x.shape)} and bias ${formatShape(bias.shape)} do not fit. The bias needs the last extent of x.`,
+    );
+  const rows = x.numel / cols;
+  const form = { shape: x.shape, dtype: x.dtype, placement: x.placement };
+  const backward = (grad: AnyTensor) => {
+    const parameter = bias.requiresGrad ? bias.asParameter : undefined;
+    const target = parameter?.gradTarget();
+    const made = bias.requiresGrad && parameter === undefined ? empty(bias.shape) : null;
+    const dBias = target?.tensor.handle ?? made?.handle ?? 0;
+    const handle = engine.biasGeluBackward(x.handle, bias.handle, grad.handle, rows, cols, dBias, target?.accumulate ?? false);
+    return [result('biasGelu', handle, form), made];
+  };
+  return record(result('biasGelu', engine.biasGelu(x.handle, bias.handle, rows, cols), form), {
+    op: 'biasGelu',
+    inputs: [x, bias],
+    saved: [x, bias],
+    backward,
+  });
+}

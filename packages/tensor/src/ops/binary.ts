@@ -1,0 +1,162 @@
+import { engine } from '../engine.ts';
+import { record } from '../node.ts';
+import type { Placement } from '../placement.ts';
+import { result } from '../result.ts';
+import { broadcastShape, sameShape, type Shape } from '../shape.ts';
+import type { AnyTensor, Tensor } from '../tensor.ts';
+import { compareRaw } from './compare.ts';
+import { filled } from './in-place.ts';
+import { elementLayout, requireDType, requireSameDType } from './operands.ts';
+import { sum } from './reduce.ts';
+import { where } from './select.ts';
+import { log } from './unary.ts';
+import { reshape } from './view.ts';
+
+// The engine's codes; tests compare them with its table.
+const codes = { add: 0, sub: 1, mul: 2, div: 3, pow: 4, maximum: 5, minimum: 6 };
+type Op = keyof typeof codes;
+
+/** Integers neither divide nor have powers; 16-bit floats are storage. */
+function requireNumbers(op: Op, a: AnyTensor): void {
+  if (a.dtype === 'f32') return;
+  if (op === 'div' || op === 'pow') requireDType(op, { a }, 'f32', 'f64');
+  else requireDType(op, { a }, 'f32', 'f64', 'i32', 'i64');
+}
+
+function raw(op: Op, a: AnyTensor, b: AnyTensor): AnyTensor {
+  requireSameDType(op, a, b);
+  requireNumbers(op, a);
+  const shape = broadcastShape(op, a.shape, b.shape);
+  return result(op, engine.binary(codes[op], a.handle, b.handle, elementLayout(shape, a.shape, b.shape)), {
+    shape,
+    dtype: a.dtype,
+    placement: a.placement as Placement,
+  });
+}
+
+function rawScalar(op: Op, a: AnyTensor, value: number, reversed = false): AnyTensor {
+  requireNumbers(op, a);
+  return result(op, engine.binaryScalar(codes[op], a.handle, value, reversed), {
+    shape: a.shape,
+    dtype: a.dtype,
+    placement: a.placement as Placement,
+  });
+}
+
+/** Sums a gradient over the dims in which an operand was repeated. */
+export function sumToShape(grad: AnyTensor, shape: Shape): AnyTensor {
+  if (sameShape(grad.shape, shape)) return grad;
+  const extra = grad.shape.length - shape.length;
+  const dims = grad.shape.flatMap((extent, dim) => (dim < extra || (shape[dim - extra] === 1 && extent !== 1) ? [dim] : []));
+  return reshape(dims.length === 0 ? grad : sum(grad, dims), shape);
+}
+
+type Gradient = (grad: AnyTensor, a: AnyTensor, b: AnyTensor) => AnyTensor;
+
+interface Derivative {
+  readonly a: Gradient;
+  readonly b: Gradient;
+  readonly needsValues: boolean;
+}
+
+/** The half of a tie goes to each side, as in PyTorch. */
+function chosen(grad: AnyTensor, a: AnyTensor, b: AnyTensor, compare: 'gt' | 'lt'): AnyTensor {
+  const half = rawScalar('mul', grad, 0.5);
+  const zero = rawScalar('mul', grad, 0);
+  return where(compareRaw(compare, a, b), grad, where(compareRaw('eq', a, b), half, zero));
+}
+
+function zeroLike(grad: AnyTensor): AnyTensor {
+  return filled([], { dtype: grad.dtype });
+}
+
+/** 0 to a power of at least 0 does not change with it, as in PyTorch; the logarithm alone would give NaN. */
+function powerGradient(grad: AnyTensor, a: AnyTensor, b: AnyTensor): AnyTensor {
+  const zero = zeroLike(grad);
+  return where(compareRaw('eq', a, 0), where(compareRaw('ge', b, 0), zero, grad), grad);
+}
+
+const derivatives: Record<Op, Derivative> = {
+  add: { a: (grad) => grad, b: (grad) => grad, needsValues: false },
+  sub: { a: (grad) => grad, b: (grad) => rawScalar('mul', grad, -1), needsValues: false },
+  mul: { a: (grad, _, b) => raw('mul', grad, b), b: (grad, a) => raw('mul', grad, a), needsValues: true },
+  div: {
+    a: (grad, _, b) => raw('div', grad, b),
+    b: (grad, a, b) => rawScalar('mul', raw('mul', grad, raw('div', raw('div', a, b), b)), -1),
+    needsValues: true,
+  },
+  pow: {
+    a: (grad, a, b) =>
+      where(compareRaw('eq', b, 0), zeroLike(grad), raw('mul', grad, raw('mul', b, raw('pow', a, rawScalar('sub', b, 1))))),
+    b: (grad, a, b) => powerGradient(raw('mul', grad, raw('mul', raw('pow', a, b), log(a))), a, b),
+    needsValues: true,
+  },
+  maximum: { a: (grad, a, b) => chosen(grad, a, b, 'gt'), b: (grad, a, b) => chosen(grad, a, b, 'lt'), needsValues: true },
+  minimum: { a: (grad, a, b) => chosen(grad, a, b, 'lt'), b: (grad, a, b) => chosen(grad, a, b, 'gt'), needsValues: true },
+};
+
+function tensors(op: Op, a: AnyTensor, b: AnyTensor): AnyTensor {
+  const derivative = derivatives[op];
+  return record(raw(op, a, b), {
+    op,
+    inputs: [a, b],
+    saved: derivative.needsValues ? [a, b] : [],
+    backward: (grad) => [
+      a.requiresGrad ? sumToShape(derivative.a(grad, a, b), a.shape) : null,
+      b.requiresGrad ? sumToShape(derivative.b(grad, a, b), b.shape) : null,
+    ],
+  });
+}
+
+const scalarGradients: Record<'add' | 'sub' | 'mul' | 'div' | 'pow', (grad: AnyTensor, a: AnyTensor, value: number) => AnyTensor> = {
+  add: (grad) => grad,
+  sub: (grad) => grad,
+  mul: (grad, _, value) => rawScalar('mul', grad, value),
+  div: (grad, _, value) => rawScalar('div', grad, value),
+  pow: (grad, a, value) =>
+    value === 0 ? rawScalar('mul', grad, 0) : raw('mul', grad, rawScalar('mul', rawScalar('pow', a, value - 1), value)),
+};
+
+function withScalar(op: keyof typeof scalarGradients, a: AnyTensor, value: number): AnyTensor {
+  const saved = op === 'pow' ? [a] : [];
+  return record(rawScalar(op, a, value), { op, inputs: [a], saved, backward: (grad) => [scalarGradients[op](grad, a, value)] });
+}
+
+/** a + b, with broadcasting. */
+export function add<P extends Placement>(a: Tensor<P>, b: Tensor<P> | number): Tensor<P> {
+  return typeof b === 'number' ? withScalar('add', a, b) : tensors('add', a, b);
+}
+
+/** a - b, with broadcasting. */
+export function sub<P extends Placement>(a: Tensor<P>, b: Tensor<P> | number): Tensor<P> {
+  return typeof b === 'number' ? withScalar('sub', a, b) : tensors('sub', a, b);
+}
+
+/** a · b, element by element. */
+export function mul<P extends Placement>(a: Tensor<P>, b: Tensor<P> | number): Tensor<P> {
+  return typeof b === 'number' ? withScalar('mul', a, b) : tensors('mul', a, b);
+}
+
+/** a / b, element by element. */
+export function div<P extends Placement>(a: Tensor<P>, b: Tensor<P> | number): Tensor<P> {
+  return typeof b === 'number' ? withScalar('div', a, b) : tensors('div', a, b);
+}
+
+/** a to the power b, element by element. */
+export function pow<P extends Placement>(a: Tensor<P>, b: Tensor<P> | number): Tensor<P> {
+  return typeof b === 'number' ? withScalar('pow', a, b) : tensors('pow', a, b);
+}
+
+function asTensor(a: AnyTensor, b: AnyTensor | number): AnyTensor {
+  return typeof b === 'number' ? filled([], { value: b, dtype: a.dtype }) : b;
+}
+
+/** The larger of two, element by element; NaN wins. */
+export function maximum<P extends Placement>(a: Tensor<P>, b: Tensor<P> | number): Tensor<P> {
+  return tensors('maximum', a, asTensor(a, b));
+}
+
+/** The smaller of two, element by element; NaN wins. */
+export function minimum<P extends Placement>(a: Tensor<P>, b: Tensor<P> | number): Tensor<P> {
+  return tensors('minimum', a, asTensor(a, b));
+}

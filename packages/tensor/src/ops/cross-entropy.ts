@@ -1,0 +1,87 @@
+import { ShapeError } from '@megatron-ts/errors';
+import { engine } from '../engine.ts';
+import { record } from '../node.ts';
+import type { Placement } from '../placement.ts';
+import { result } from '../result.ts';
+import { extentOf, formatShape, numel, sameShape } from '../shape.ts';
+import { type AnyTensor, Tensor } from '../tensor.ts';
+import { where } from '../where-in-model.ts';
+import { requireDType } from './operands.ts';
+
+const outs = new Uint32Array(2);
+
+/** The exchanges with other vocabulary shards; a whole vocabulary needs none. */
+export interface ShardReduction {
+  /** Number of the first column held here. */
+  readonly firstColumn: number;
+  /** Makes each row's maximum that over all shards, in place. */
+  maximum(rows: AnyTensor): void;
+  /** Makes each row's statistics sums over all shards, in place. */
+  sum(statistics: AnyTensor): void;
+}
+
+const whole: ShardReduction = { firstColumn: 0, maximum: () => undefined, sum: () => undefined };
+
+/**
+ * `log(sum(exp(logits))) - logits[target]` of each row, for logits whose columns may be spread over ranks.
+ * `logits` `[…, v]`, `targets` (i32) `[…]`, result `[…]`. The exponentials are kept and become the gradient in place.
+ * @throws ShapeError SHAPE_MISMATCH
+ * @source Shoeybi et al. 2019, section 3
+ */
+export function shardedCrossEntropy(logits: AnyTensor, targets: AnyTensor, shards: ShardReduction): Tensor {
+  requireDType('crossEntropy', { logits }, 'f32');
+  requireDType('crossEntropy', { targets }, 'i32');
+  if (logits.shape.length === 0 || !sameShape(logits.shape.slice(0, -1), targets.shape))
+    throw new ShapeError(
+      'SHAPE_MISMATCH',
+      `${where('crossEntropy')}: targets ${formatShape(targets.shape)} and logits ${formatShape(logits.shape)} do not fit. The targets need the shape of the logits without the last dim.`,
+    );
+  const [rows, cols] = [numel(targets.shape), extentOf(logits.shape, logits.shape.length - 1)];
+  const { firstColumn } = shards;
+  const max = new Tensor(engine.ceRowMax(logits.handle, rows, cols), { shape: [rows], dtype: 'f32', placement: 'replicated' });
+  shards.maximum(max);
+  engine.ceExpSum(logits.handle, max.handle, targets.handle, firstColumn, rows, cols, outs);
+  const [expHandle, statsHandle] = outs as unknown as [number, number];
+  const exps: AnyTensor = new Tensor(expHandle, { shape: logits.shape, dtype: 'f32', placement: logits.placement as Placement });
+  const stats = new Tensor(statsHandle, { shape: [2, rows], dtype: 'f32', placement: 'replicated' }); // sum of exponentials, target logit
+  shards.sum(stats);
+  const loss = lossOf(stats, targets.shape);
+  return record(loss, {
+    op: 'crossEntropy',
+    inputs: [logits],
+    saved: [exps, stats, targets],
+    backward: (grad) => {
+      // exps becomes (softmax - onehot) · grad
+      engine.ceBackward(exps.handle, stats.handle, targets.handle, firstColumn, rows, cols, grad.handle);
+      return [exps];
+    },
+  });
+}
+
+function lossOf(stats: AnyTensor, shape: readonly number[]): Tensor {
+  const rows = numel(shape);
+  const half = (at: number) => engine.alias(stats.handle, at * rows, rows);
+  const [sums, predicted] = [half(0), half(1)];
+  const logs = engine.unary(2, sums); // log
+  const loss = engine.binary(1, logs, predicted, new Uint32Array(0)); // sub
+  for (const handle of [sums, predicted, logs]) engine.release(handle);
+  return result('crossEntropy', loss, { shape: [...shape], dtype: 'f32', placement: 'replicated' });
+}
+
+/**
+ * Cross entropy of each row of `logits` `[…, v]` against `targets` (i32) `[…]`, over a whole vocabulary.
+ * @throws ShapeError SHAPE_MISMATCH, INDEX_OUT_OF_RANGE
+ */
+export function crossEntropy(logits: Tensor, targets: AnyTensor): Tensor {
+  requireDType('crossEntropy', { targets }, 'i32');
+  requireInside(targets.toArray<'i32'>(), logits.shape.at(-1) ?? 0);
+  return shardedCrossEntropy(logits, targets, whole);
+}
+
+/** A target beyond the columns would count as one of another shard. */
+function requireInside(targets: Int32Array, cols: number): void {
+  const at = targets.findIndex((target) => target < 0 || target >= cols);
+  if (at === -1) return;
+  const sentence = `${where('crossEntropy')}: target ${targets[at]} at position ${at} is not in a vocabulary of ${cols}. Use 0 to ${cols - 1}.`;
+  throw new ShapeError('INDEX_OUT_OF_RANGE', sentence, { fields: { target: targets[at], position: at, vocabSize: cols } });
+}

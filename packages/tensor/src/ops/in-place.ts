@@ -1,0 +1,48 @@
+import { type DType, dtypeCode } from '../dtype.ts';
+import { engine } from '../engine.ts';
+import { result } from '../result.ts';
+import { numel, type Shape } from '../shape.ts';
+import { type AnyTensor, Tensor } from '../tensor.ts';
+
+/** `target += alpha · source`, in place and unrecorded. */
+export function axpy(target: AnyTensor, alpha: number, source: AnyTensor): void {
+  engine.axpy(target.handle, alpha, source.handle);
+}
+
+/** `target *= alpha`, in place and unrecorded. */
+export function scaleInPlace(target: AnyTensor, alpha: number): void {
+  engine.scaleInPlace(target.handle, alpha);
+}
+
+/** Copies the values of `source` into `target`, converting the dtype; unrecorded. */
+export function copyInto(target: AnyTensor, source: AnyTensor): void {
+  engine.copyInto(target.handle, source.handle);
+}
+
+/** What a filled tensor holds. */
+export interface FilledOptions {
+  /** The value; 0 by default. */
+  readonly value?: number;
+  /** Element type; f32 by default. */
+  readonly dtype?: DType;
+}
+
+/** A tensor of one value. */
+export function filled(shape: Shape, { value = 0, dtype = 'f32' }: FilledOptions): Tensor {
+  return result('filled', engine.filled(dtypeCode(dtype), numel(shape), value), { shape: [...shape], dtype, placement: 'replicated' });
+}
+
+/** Zeros of `shape`. */
+export function zeros(shape: Shape, dtype: DType = 'f32'): Tensor {
+  return filled(shape, { dtype });
+}
+
+/** Ones of `shape`. */
+export function ones(shape: Shape, dtype: DType = 'f32'): Tensor {
+  return filled(shape, { value: 1, dtype });
+}
+
+/** Memory of `shape` whose values are whatever was there: for receives and collectives that write all of it. */
+export function empty(shape: Shape, dtype: DType = 'f32'): Tensor {
+  return new Tensor(engine.empty(dtypeCode(dtype), numel(shape)), { shape: [...shape], dtype, placement: 'replicated' });
+}

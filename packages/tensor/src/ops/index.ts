@@ -1,0 +1,17 @@
+export * from './attention.ts';
+export * from './bias-gelu.ts';
+export * from './binary.ts';
+export * from './cast.ts';
+export { eq, ge, gt, le, lt, ne } from './compare.ts';
+export * from './cross-entropy.ts';
+export * from './embedding.ts';
+export * from './gather.ts';
+export * from './in-place.ts';
+export * from './layer-norm.ts';
+export * from './linear.ts';
+export * from './loss.ts';
+export * from './matmul.ts';
+export * from './reduce.ts';
+export * from './select.ts';
+export * from './unary.ts';
+export * from './view.ts';

@@ -1,0 +1,66 @@
+import { ShapeError } from '@megatron-ts/errors';
+import { engine } from '../engine.ts';
+import { record } from '../node.ts';
+import type { Placement } from '../placement.ts';
+import { result } from '../result.ts';
+import { broadcastShape, extentOf, formatShape, numel, sameShape, type Shape } from '../shape.ts';
+import type { AnyTensor, Tensor } from '../tensor.ts';
+import { where } from '../where-in-model.ts';
+import { sumToShape } from './binary.ts';
+import { requireDType } from './operands.ts';
+import { expand } from './view.ts';
+
+interface Product {
+  readonly a: AnyTensor;
+  readonly b: AnyTensor;
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+}
+
+const batchOf = (tensor: AnyTensor): Shape => tensor.shape.slice(0, -2);
+
+/** a · b over the last two dims, each read transposed if asked; batches of one operand repeat. */
+function product({ a, b, transposeA = false, transposeB = false }: Product): AnyTensor {
+  const [m, k] = transposeA ? [a.shape.length - 1, a.shape.length - 2] : [a.shape.length - 2, a.shape.length - 1];
+  const [k2, n] = transposeB ? [b.shape.length - 1, b.shape.length - 2] : [b.shape.length - 2, b.shape.length - 1];
+  const [rows, inner, cols] = [extentOf(a.shape, m), extentOf(a.shape, k), extentOf(b.shape, n)];
+  if (inner !== extentOf(b.shape, k2))
+    throw new ShapeError(
+      'SHAPE_MISMATCH',
+      `${where('matmul')}: ${formatShape(a.shape)} times ${formatShape(b.shape)} has inner extents ${inner} and ${extentOf(b.shape, k2)}. Transpose or reshape one of them.`,
+    );
+  const batch = broadcastShape('matmul', batchOf(a), batchOf(b));
+  const [left, right] = [repeated(a, batch), repeated(b, batch)];
+  const strides = [numel(batchOf(left)) === 1 ? 0 : rows * inner, numel(batchOf(right)) === 1 ? 0 : inner * cols];
+  const layout = Uint32Array.of(numel(batch), rows, cols, inner, ...strides, transposeA ? 1 : 0, transposeB ? 1 : 0);
+  return result('matmul', engine.matmul(left.handle, right.handle, layout), {
+    shape: [...batch, rows, cols],
+    dtype: a.dtype,
+    placement: a.placement as Placement,
+  });
+}
+
+/** One batch of all, or one matrix for all of them; what lies between is copied. */
+function repeated(x: AnyTensor, batch: Shape): AnyTensor {
+  const own = batchOf(x);
+  return sameShape(own, batch) || numel(own) === 1 ? x : expand(x, [...batch, ...x.shape.slice(-2)]);
+}
+
+/** Matrix product over the last two dims, `[…, m, k] · […, k, n]`; the dims before broadcast. @throws ShapeError SHAPE_MISMATCH */
+export function matmul<P extends Placement>(a: Tensor<P>, b: Tensor<P>): Tensor<P> {
+  if (a.shape.length < 2 || b.shape.length < 2)
+    throw new ShapeError(
+      'SHAPE_MISMATCH',
+      `${where('matmul')}: ${formatShape(a.shape)} times ${formatShape(b.shape)} needs two dims each. Reshape vectors to matrices.`,
+    );
+  requireDType('matmul', { a, b }, 'f32');
+  return record(product({ a, b }), {
+    op: 'matmul',
+    inputs: [a, b],
+    saved: [a, b],
+    backward: (grad) => [
+      a.requiresGrad ? sumToShape(product({ a: grad, b, transposeB: true }), a.shape) : null, // […, m, k]
+      b.requiresGrad ? sumToShape(product({ a, b: grad, transposeA: true }), b.shape) : null, // […, k, n]
+    ],
+  });
+}

@@ -1,0 +1,141 @@
+import { ShapeError } from '@megatron-ts/errors';
+import { engine } from '../engine.ts';
+import { record } from '../node.ts';
+import type { Placement } from '../placement.ts';
+import { result } from '../result.ts';
+import { broadcastStrides, extentOf, formatShape, numel, resolveDim, sameShape, type Shape, stridesOf } from '../shape.ts';
+import { type AnyTensor, Tensor } from '../tensor.ts';
+import { where } from '../where-in-model.ts';
+import { sumToShape } from './binary.ts';
+import { filled } from './in-place.ts';
+
+/** The same memory under another shape, unrecorded. @param offset - first element */
+export function alias<P extends Placement>(x: Tensor<P>, shape: Shape, offset = 0): Tensor<P> {
+  return new Tensor<P>(engine.alias(x.handle, offset, numel(shape)), { shape: [...shape], dtype: x.dtype, placement: x.placement });
+}
+
+function inferred(x: AnyTensor, shape: Shape): Shape {
+  const unknown = shape.indexOf(-1);
+  const known = shape.reduce((product, extent) => (extent === -1 ? product : product * extent), 1);
+  const full = unknown === -1 ? shape : shape.map((extent, dim) => (dim === unknown ? x.numel / known : extent));
+  if (numel(full) === x.numel && full.every((extent) => Number.isInteger(extent) && extent >= 0)) return full;
+  throw new ShapeError(
+    'SHAPE_MISMATCH',
+    `${where('reshape')}: ${formatShape(x.shape)} has ${x.numel} elements and ${formatShape(shape)} asks for another number. Give extents whose product is ${x.numel}, at most one of them -1.`,
+  );
+}
+
+/** The same values in another shape; one extent may be -1. Shares the memory. @throws ShapeError SHAPE_MISMATCH */
+export function reshape<P extends Placement>(x: Tensor<P>, shape: Shape): Tensor<P> {
+  const target = inferred(x, shape);
+  return record(alias(x, target), { op: 'reshape', inputs: [x], saved: [], backward: (grad) => [alias(grad, x.shape)] });
+}
+
+interface View {
+  readonly shape: Shape;
+  readonly strides: Shape;
+  readonly offset: number;
+}
+
+function readView(op: string, x: AnyTensor, { shape, strides, offset }: View): AnyTensor {
+  const handle = engine.strided(x.handle, Uint32Array.of(shape.length, ...shape, ...strides), offset);
+  return result(op, handle, { shape, dtype: x.dtype, placement: x.placement as Placement });
+}
+
+/** Dims in another order. @throws ShapeError SHAPE_MISMATCH */
+export function permute<P extends Placement>(x: Tensor<P>, order: readonly number[]): Tensor<P> {
+  const dims = order.map((dim) => resolveDim('permute', x.shape, dim));
+  if (dims.length !== x.shape.length || new Set(dims).size !== dims.length)
+    throw new ShapeError(
+      'SHAPE_MISMATCH',
+      `${where('permute')}: order ${formatShape(order)} does not name each dim of ${formatShape(x.shape)} once. Name each exactly once.`,
+    );
+  const strides = stridesOf(x.shape);
+  const view = { shape: dims.map((dim) => extentOf(x.shape, dim)), strides: dims.map((dim) => strides[dim] ?? 0), offset: 0 };
+  const inverse = dims.map((_, dim) => dims.indexOf(dim));
+  return record(readView('permute', x, view), { op: 'permute', inputs: [x], saved: [], backward: (grad) => [permute(grad, inverse)] });
+}
+
+/** Two dims exchanged. */
+export function transpose<P extends Placement>(x: Tensor<P>, dim0: number, dim1: number): Tensor<P> {
+  const [a, b] = [resolveDim('transpose', x.shape, dim0), resolveDim('transpose', x.shape, dim1)];
+  return permute(
+    x,
+    x.shape.map((_, dim) => (dim === a ? b : dim === b ? a : dim)),
+  );
+}
+
+/** A range along a dim. */
+export interface Range {
+  /** First element. */
+  readonly start: number;
+  /** One past the last; the extent by default. */
+  readonly end?: number;
+}
+
+/** Elements `start` to `end` along `dim`, copied. @throws ShapeError INDEX_OUT_OF_RANGE */
+export function slice<P extends Placement>(x: Tensor<P>, dim: number, { start, end }: Range): Tensor<P> {
+  const at = resolveDim('slice', x.shape, dim);
+  const extent = extentOf(x.shape, at);
+  const stop = end ?? extent;
+  if (!(Number.isInteger(start) && Number.isInteger(stop) && 0 <= start && start <= stop && stop <= extent))
+    throw new ShapeError(
+      'INDEX_OUT_OF_RANGE',
+      `${where('slice')}: ${start} to ${stop} does not lie in dim ${at} of ${formatShape(x.shape)}. Use 0 <= start <= end <= ${extent}.`,
+    );
+  const strides = stridesOf(x.shape);
+  const view = { shape: x.shape.map((own, i) => (i === at ? stop - start : own)), strides, offset: start * (strides[at] ?? 0) };
+  const backward = (grad: AnyTensor) => {
+    const whole = filled(x.shape, { dtype: grad.dtype });
+    engine.stridedSet(whole.handle, grad.handle, Uint32Array.of(view.shape.length, ...view.shape, ...view.strides), view.offset);
+    return [whole];
+  };
+  return record(readView('slice', x, view), { op: 'slice', inputs: [x], saved: [], backward });
+}
+
+/** Repeated to `shape` by broadcasting. @throws ShapeError SHAPE_MISMATCH */
+export function expand<P extends Placement>(x: Tensor<P>, shape: Shape): Tensor<P> {
+  const offset = shape.length - x.shape.length;
+  if (offset < 0 || x.shape.some((extent, dim) => extent !== 1 && extent !== shape[dim + offset]))
+    throw new ShapeError(
+      'SHAPE_MISMATCH',
+      `${where('expand')}: ${formatShape(x.shape)} cannot be repeated to ${formatShape(shape)}. Only dims of extent 1 can grow.`,
+    );
+  const view = { shape: [...shape], strides: broadcastStrides(x.shape, shape), offset: 0 };
+  return record(readView('expand', x, view), { op: 'expand', inputs: [x], saved: [], backward: (grad) => [sumToShape(grad, x.shape)] });
+}
+
+/** Tensors one after another along `dim`. @throws ShapeError SHAPE_MISMATCH */
+export function cat<P extends Placement>(parts: readonly Tensor<P>[], dim = 0): Tensor<P> {
+  const tensors = [...parts]; // the caller may go on with its array
+  const [first] = tensors;
+  if (first === undefined) throw new ShapeError('SHAPE_MISMATCH', `${where('cat')}: no tensors. Give at least one.`);
+  const at = resolveDim('cat', first.shape, dim);
+  for (const tensor of tensors) {
+    const rest = tensor.shape.map((extent, i) => (i === at ? extentOf(first.shape, at) : extent));
+    if (!sameShape(rest, first.shape) || tensor.dtype !== first.dtype)
+      throw new ShapeError(
+        'SHAPE_MISMATCH',
+        `${where('cat')}: ${tensor.dtype}${formatShape(tensor.shape)} beside ${first.dtype}${formatShape(first.shape)} along dim ${at}. All dims but ${at}, and the dtype, must agree.`,
+      );
+  }
+  const starts: number[] = [];
+  const total = tensors.reduce((sum, tensor) => (starts.push(sum), sum + extentOf(tensor.shape, at)), 0);
+  const shape = first.shape.map((extent, i) => (i === at ? total : extent));
+  const strides = stridesOf(shape);
+  const out = filled(shape, { dtype: first.dtype });
+  tensors.forEach((tensor, i) =>
+    engine.stridedSet(
+      out.handle,
+      tensor.handle,
+      Uint32Array.of(shape.length, ...tensor.shape, ...strides),
+      (starts[i] ?? 0) * (strides[at] ?? 0),
+    ),
+  );
+  const whole = new Tensor<P>(engine.alias(out.handle, 0, out.numel), { shape, dtype: first.dtype, placement: first.placement });
+  const backward = (grad: AnyTensor) =>
+    tensors.map((tensor, i) =>
+      tensor.requiresGrad ? slice(grad, at, { start: starts[i] ?? 0, end: (starts[i] ?? 0) + extentOf(tensor.shape, at) }) : null,
+    );
+  return record(whole, { op: 'cat', inputs: tensors, saved: [], backward });
+}

@@ -1,0 +1,39 @@
+import type { AnyTensor } from '../tensor.ts';
+import { empty } from './in-place.ts';
+
+/** Writes a gradient into engine memory, or adds it to what is there. */
+export type GradWriter = (handle: number, accumulate: boolean) => void;
+
+/** Gradient of a weight that is not a parameter: a tensor, delivered as any other gradient. */
+export function plainGrad(weight: AnyTensor | undefined, write: GradWriter): AnyTensor | null {
+  if (weight?.requiresGrad !== true || weight.asParameter !== undefined) return null;
+  const grad = empty(weight.shape);
+  write(grad.handle, false);
+  return grad;
+}
+
+/** Gradient of a parameter, straight into its `gradTarget()`: no copy, and it may run later than the input gradient. */
+export function parameterGrad(weight: AnyTensor | undefined, write: GradWriter): void {
+  const parameter = weight?.asParameter;
+  if (parameter?.requiresGrad !== true) return;
+  const { tensor, accumulate } = parameter.gradTarget();
+  write(tensor.handle, accumulate);
+}
+
+/** What an operation needs to give its weights their gradients, whichever kind they are. */
+export interface WeightGradient {
+  /** The weight, if the operation was given one. */
+  readonly weight: AnyTensor | undefined;
+  /** Computes its gradient from the gradient of the output. */
+  readonly write: (grad: AnyTensor) => GradWriter;
+}
+
+/** Gradients of plain weights, in order; null for parameters. */
+export function plainGrads(weights: readonly WeightGradient[], grad: AnyTensor): (AnyTensor | null)[] {
+  return weights.map(({ weight, write }) => plainGrad(weight, write(grad)));
+}
+
+/** Gradients of parameters, into their targets. */
+export function parameterGrads(weights: readonly WeightGradient[], grad: AnyTensor): void {
+  for (const { weight, write } of weights) parameterGrad(weight, write(grad));
+}

@@ -1,0 +1,82 @@
+import { DTypeError, ShapeError } from '@megatron-ts/errors';
+import { type DType, dtypeCode, dtypeOf, isFloating, type TensorData } from './dtype.ts';
+import { engine } from './engine.ts';
+import { result } from './result.ts';
+import { formatShape, numel } from './shape.ts';
+import type { AnyTensor, Tensor } from './tensor.ts';
+import { where } from './where-in-model.ts';
+
+/** The plain array that holds values of a dtype. */
+export type TypedArrayOf<D extends DType> = D extends 'f64'
+  ? Float64Array
+  : D extends 'i32'
+    ? Int32Array
+    : D extends 'i64'
+      ? BigInt64Array
+      : D extends 'u8'
+        ? Uint8Array
+        : Float32Array;
+
+const arrays = { f64: Float64Array, i32: Int32Array, i64: BigInt64Array, u8: Uint8Array, f32: Float32Array };
+
+/** A copy of the local values; bf16 and f16 as f32. */
+export function toTypedArray(tensor: AnyTensor): TypedArrayOf<DType> {
+  const { dtype } = tensor;
+  if (dtype === 'bf16' || dtype === 'f16') {
+    const wide = engine.cast(tensor.handle, dtypeCode('f32'));
+    const values = new Float32Array(tensor.numel);
+    engine.toBytes(wide, new Uint8Array(values.buffer));
+    engine.release(wide);
+    return values;
+  }
+  const values = new arrays[dtype](tensor.numel);
+  engine.toBytes(tensor.handle, new Uint8Array(values.buffer));
+  return values;
+}
+
+/** What `tensor` may be told beside the values. */
+export interface TensorOptions {
+  /** Element type, converted from the array's; by default the array's own. */
+  readonly dtype?: DType;
+  /** Whether backward computes its gradient. */
+  readonly requiresGrad?: boolean;
+}
+
+/** Plain numbers in the precision that `dtype` needs. */
+function arrayOf(data: readonly number[], dtype: DType | undefined): TensorData {
+  return dtype === undefined || dtype === 'f32' ? Float32Array.from(data) : Float64Array.from(data);
+}
+
+/**
+ * A tensor with a copy of `data`; plain numbers become f32.
+ * @param shape - extents, outermost first; by default one dim
+ * @throws ShapeError DATA_LENGTH, DTypeError UNSUPPORTED_DTYPE for requiresGrad of integers
+ */
+export function tensor(
+  data: TensorData | readonly number[],
+  shape: readonly number[] = [data.length],
+  options: TensorOptions = {},
+): Tensor {
+  const array = Array.isArray(data) ? arrayOf(data as readonly number[], options.dtype) : (data as TensorData);
+  if (numel(shape) !== array.length)
+    throw new ShapeError(
+      'DATA_LENGTH',
+      `${where('tensor')}: ${array.length} values for shape ${formatShape(shape)} of ${numel(shape)}. Give as many values as the shape has.`,
+    );
+  const own = array instanceof Uint16Array && options.dtype === 'f16' ? 'f16' : dtypeOf(array);
+  const dtype = options.dtype ?? own;
+  if (options.requiresGrad === true && !isFloating(dtype))
+    throw new DTypeError(
+      'UNSUPPORTED_DTYPE',
+      `${where('tensor')}: requiresGrad for ${dtype}${formatShape(shape)}. Gradients exist for floating types only; give dtype: 'f32'.`,
+    );
+  let handle = engine.fromBytes(dtypeCode(own), new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
+  if (dtype !== own) {
+    const converted = engine.cast(handle, dtypeCode(dtype));
+    engine.release(handle);
+    handle = converted;
+  }
+  const made = result('tensor', handle, { shape: [...shape], dtype, placement: 'replicated' as const });
+  made.requiresGrad = options.requiresGrad ?? false;
+  return made;
+}

@@ -1,0 +1,60 @@
+import { bytesPerElement, globalNumel, type Module, type Parameter } from '@megatron-ts/tensor';
+import { formatBytes, formatCount } from './format-quantity.ts';
+
+interface Row {
+  readonly name: string;
+  readonly form: string;
+  readonly parameters: readonly Parameter[];
+}
+
+/** Parameters on this rank, in the whole model, and bytes on this rank; a tied weight counts once. */
+export function countParameters(parameters: readonly Parameter[]): {
+  readonly local: number;
+  readonly global: number;
+  readonly bytes: number;
+} {
+  const own = parameters.filter(({ tiedTo }) => tiedTo === undefined);
+  return {
+    local: own.reduce((sum, { numel }) => sum + numel, 0),
+    global: own.reduce((sum, { meta }) => sum + globalNumel(meta), 0),
+    bytes: own.reduce((sum, { numel, dtype }) => sum + numel * bytesPerElement(dtype), 0),
+  };
+}
+
+/**
+ * The model as a tree: every module and parameter with its parameters on this rank, in the whole model, and their bytes.
+ * Works before `initialize`: nothing is allocated.
+ */
+export function summary(model: Module): string {
+  const parameters = model.namedParameters();
+  const rows: Row[] = [...model.namedModules()].map(([path, module]) => ({
+    name: path,
+    form: module.constructor.name,
+    parameters: [...parameters].flatMap(([name, parameter]) => (path === '' || name.startsWith(`${path}.`) ? [parameter] : [])),
+  }));
+  for (const [name, parameter] of parameters)
+    rows.push({ name, form: `${parameter.dtype} [${parameter.shape.join(', ')}]`, parameters: [parameter] });
+  rows.sort((a, b) => order(a.name, [...parameters.keys()]) - order(b.name, [...parameters.keys()]) || a.name.length - b.name.length);
+  return table([['module', 'form', 'local', 'global', 'bytes'], ...rows.map(cells)]);
+}
+
+/** Modules stand where their first parameter stands. */
+function order(name: string, names: readonly string[]): number {
+  const at = names.findIndex((parameter) => name === '' || parameter === name || parameter.startsWith(`${name}.`));
+  return at === -1 ? names.length : at;
+}
+
+function cells({ name, form, parameters }: Row): string[] {
+  const { local, global, bytes } = countParameters(parameters);
+  const depth = name === '' ? 0 : name.split('.').length;
+  const label = name === '' ? 'model' : (name.split('.').at(-1) ?? name);
+  const tied = parameters.length === 1 && parameters[0]?.tiedTo !== undefined && name !== '' ? ' (tied)' : '';
+  return [`${'  '.repeat(depth)}${label}${tied}`, form, formatCount(local), formatCount(global), formatBytes(bytes)];
+}
+
+function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const line = (row: readonly string[]) =>
+    row.map((cell, column) => (column < 2 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join('  ');
+  return rows.map((row) => line(row).trimEnd()).join('\n');
+}

@@ -1,0 +1,132 @@
+import { ConfigError } from '@megatron-ts/errors';
+import { assignLayers } from '@megatron-ts/mesh';
+import type { ProcessGroup } from '@megatron-ts/process-groups';
+import { type AnyTensor, type InitRule, type Loss, Module, sum, type Tensor } from '@megatron-ts/tensor';
+import { gatherVocabulary, vocabParallelCrossEntropy, vocabParallelWeight, type VocabShard } from '@megatron-ts/tensor-parallel';
+import { GPTEmbedding } from './gpt-embedding.ts';
+import type { GPTModelOptions } from './gpt-options.ts';
+import { LanguageModelHead } from './language-model-head.ts';
+import { LayerNorm } from './layer-norm.ts';
+import { TransformerLayer } from './transformer-layer.ts';
+
+// Both ends of a pipeline draw the tied weight under this name, whatever the path of the model.
+const tiedName = 'embedding.wordEmbeddings.weight';
+
+/**
+ * This rank's chunk of a GPT model: the layers that the pipeline gives it, the embeddings in front on the first stage, and the final norm
+ * and the head on the last. Names of parameters do not depend on the layout.
+ * @source Radford et al. 2019; Shoeybi et al. 2019
+ */
+export class GPTModel<SP extends boolean = false> extends Module {
+  /** Words and positions, on the first stage. */
+  readonly embedding: GPTEmbedding<SP> | undefined;
+  /** Layers by their number in the whole model. */
+  readonly layers: Map<number, TransformerLayer<SP>>;
+  /** The last norm, on the last stage. */
+  readonly finalNorm: LayerNorm | undefined;
+  /** Logits, on the last stage. */
+  readonly head: LanguageModelHead<SP> | undefined;
+  private readonly options: ResolvedOptions<SP>;
+
+  /** @throws ConfigError INDIVISIBLE, INVALID_OPTION, OUT_OF_RANGE */
+  constructor(given: GPTModelOptions<SP>) {
+    super();
+    const options = resolve(given);
+    const { hiddenSize, tpGroup, sequenceParallel, norm } = options;
+    const { isFirst, isLast, layers } = placeOf(given);
+    this.embedding = isFirst ? new GPTEmbedding<SP>({ ...options, ...options.tied }) : undefined;
+    this.layers = new Map(layers.map((layer) => [layer, new TransformerLayer<SP>(options.layer)]));
+    this.finalNorm = isLast ? new LayerNorm({ hiddenSize, ...norm }) : undefined;
+    this.head = isLast ? new LanguageModelHead<SP>({ weight: headWeight(options, this.embedding), tpGroup, sequenceParallel }) : undefined;
+    this.options = options;
+  }
+
+  /** On the last stage, the loss of each token: `tokens` and `targets` (i32) `[s, b]` to `[s, b]`. Other stages ignore `targets`. */
+  override forward(input: AnyTensor, targets: Tensor): Tensor;
+  /**
+   * Tokens (i32) `[s, b]` on the first stage, else hidden states `[s, b, h]`; to hidden states, or on the last stage to logits
+   * `[s, b, v / t]`, cut over the ranks.
+   */
+  override forward(input: AnyTensor): AnyTensor;
+  override forward(input: AnyTensor, targets?: Tensor): AnyTensor {
+    let hidden: AnyTensor = this.embedding === undefined ? input : this.embedding.call(input); // [s, b, h]
+    for (const layer of this.layers.values()) hidden = layer.call(hidden); // [s, b, h]
+    if (this.head === undefined || this.finalNorm === undefined) return hidden;
+    const logits = this.head.call(this.finalNorm.call(hidden)); // [s, b, v / t]
+    return targets === undefined ? logits : this.losses(logits, targets);
+  }
+
+  /** Loss of each token from logits `[s, b, v / t]` and targets (i32) `[s, b]`: `[s, b]`. */
+  losses(logits: Tensor<VocabShard>, targets: Tensor): Tensor {
+    const { tpGroup, vocabSize } = this.options;
+    return vocabParallelCrossEntropy(logits, targets, tpGroup, { vocabSize });
+  }
+
+  /** Sum and number of token losses, as schedules want them; with `targets`, `output` is what the last stage gave without them. */
+  lossOf(output: AnyTensor, targets?: Tensor): Loss {
+    const losses: Tensor = targets === undefined ? output : this.losses(output, targets); // [s, b]
+    return { sum: sum(losses), count: losses.numel };
+  }
+
+  /** Logits of the whole vocabulary on every tensor-parallel rank of the last stage, for generation: `[s, b, vocabSize]`. */
+  logits(input: AnyTensor): Tensor {
+    const { tpGroup, vocabSize } = this.options;
+    return gatherVocabulary(this.call(input), vocabSize, tpGroup);
+  }
+
+  /** Shape of the hidden states that come into a stage other than the first, for tokens of shape `[s, b]`. */
+  activationShape([seq = 0, batch = 0]: readonly number[]): readonly number[] {
+    const { hiddenSize, sequenceParallel, tpGroup } = this.options;
+    return [sequenceParallel === true ? seq / tpGroup.size : seq, batch, hiddenSize];
+  }
+}
+
+type ResolvedOptions<SP extends boolean> = ReturnType<typeof resolve<SP>>;
+
+function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
+  const { ctx, vocabSize, maxSequenceLength, hiddenSize, numLayers, numAttentionHeads, sequenceParallel } = given;
+  const { ffnHiddenSize = 4 * hiddenSize, bias = true, layerNormEps = 1e-5, initStd = 0.02, tieWordEmbeddings = true } = given;
+  if (!(initStd >= 0))
+    throw new ConfigError('INVALID_OPTION', `GPTModel: initStd is ${initStd}. Use a number of at least 0, such as 0.02.`);
+  const tpGroup: ProcessGroup = ctx.tp;
+  const init: InitRule = { kind: 'normal', std: initStd };
+  const outputInit: InitRule = { kind: 'normal', std: initStd / Math.sqrt(2 * numLayers) };
+  const isSpread = tieWordEmbeddings && ctx.pp.size > 1; // the two uses of the tied weight lie on two stages
+  return {
+    vocabSize,
+    maxSequenceLength,
+    hiddenSize,
+    tpGroup,
+    init,
+    tieWordEmbeddings,
+    sequenceParallel,
+    isSpread,
+    tied: tieWordEmbeddings ? { sharedName: tiedName, sharedOver: isSpread ? 'embedding' : undefined } : {},
+    norm: { eps: layerNormEps, sequenceParallel: sequenceParallel === true },
+    layer: { hiddenSize, numAttentionHeads, ffnHiddenSize, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel },
+  };
+}
+
+interface Place {
+  readonly isFirst: boolean;
+  readonly isLast: boolean;
+  readonly layers: readonly number[];
+}
+
+/** What the pipeline gives this chunk. */
+function placeOf<SP extends boolean>({ ctx: { pp, mesh }, chunk = 0, numLayers }: GPTModelOptions<SP>): Place {
+  const numChunks = mesh.sizes.virtualPp;
+  const layers = assignLayers({ numLayers, numStages: pp.size, numChunks })[pp.rank]?.[chunk];
+  if (layers === undefined) {
+    const sentence = `GPTModel: chunk ${chunk} does not exist; each stage has ${numChunks}. Use 0 to ${numChunks - 1}.`;
+    throw new ConfigError('OUT_OF_RANGE', sentence, { fields: { chunk, numChunks } });
+  }
+  return { isFirst: pp.rank === 0 && chunk === 0, isLast: pp.rank === pp.size - 1 && chunk === numChunks - 1, layers };
+}
+
+/** The head's weight: a second use of the embedding on one stage, a copy of it on two, or a weight of its own. */
+function headWeight<SP extends boolean>(options: ResolvedOptions<SP>, embedding: GPTEmbedding<SP> | undefined) {
+  const { tieWordEmbeddings, isSpread, tied } = options;
+  if (tieWordEmbeddings && embedding !== undefined) return embedding.wordEmbeddings.weight.tie();
+  return vocabParallelWeight({ ...options, ...tied, isPrimary: !isSpread });
+}

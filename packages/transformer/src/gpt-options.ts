@@ -1,0 +1,38 @@
+import type { ParallelContext } from '@megatron-ts/process-groups';
+
+/** What a GPT model needs to know of the mesh; a ParallelContext is one. */
+export type ModelContext = Pick<ParallelContext, 'tp' | 'pp' | 'mesh'>;
+
+/** Sizes and settings of a GPT model. */
+export interface GPTConfig<SP extends boolean = false> {
+  /** Number of tokens. */
+  readonly vocabSize: number;
+  /** Most tokens of a sequence. */
+  readonly maxSequenceLength: number;
+  /** Features of the residual stream. */
+  readonly hiddenSize: number;
+  /** Layers over all stages. */
+  readonly numLayers: number;
+  /** Heads over all tensor-parallel ranks. */
+  readonly numAttentionHeads: number;
+  /** Features inside the MLPs; 4 · hiddenSize by default. */
+  readonly ffnHiddenSize?: number;
+  /** Whether the head uses the word embedding; true by default. */
+  readonly tieWordEmbeddings?: boolean;
+  /** Standard deviation of initial weights; 0.02 by default. That of the output projections is divided by sqrt(2 · numLayers). */
+  readonly initStd?: number;
+  /** Whether linear layers have biases; true by default. */
+  readonly bias?: boolean;
+  /** Added to the variance in norms; 1e-5 by default. */
+  readonly layerNormEps?: number;
+  /** Whether the residual stream is cut along the sequence; false by default. */
+  readonly sequenceParallel?: SP | undefined;
+}
+
+/** Options of this rank's part of a GPT model. */
+export interface GPTModelOptions<SP extends boolean = false> extends GPTConfig<SP> {
+  /** The mesh: its tensor-parallel group, and the stage this rank holds. */
+  readonly ctx: ModelContext;
+  /** Which of the stage's model chunks this is; 0 by default. */
+  readonly chunk?: number;
+}

@@ -1,0 +1,36 @@
+import { layerNorm, Module, Parameter, type Tensor, type Whole } from '@megatron-ts/tensor';
+import { replicatedMeta, requireSizes } from '@megatron-ts/tensor-parallel';
+
+/** Options of a layer norm. */
+export interface LayerNormModuleOptions {
+  /** Features of the last dim. */
+  readonly hiddenSize: number;
+  /** Added to the variance; 1e-5 by default. */
+  readonly eps?: number;
+  /** Whether the input is cut along the sequence, so that the ranks' gradients are summands; false by default. */
+  readonly sequenceParallel?: boolean;
+}
+
+/** `(x - mean) / sqrt(var + eps) · weight + bias` over the last dim, wherever `x` lives. @source Ba, Kiros and Hinton 2016, equation 4 */
+export class LayerNorm extends Module {
+  /** Scale, `[h]`. */
+  readonly weight: Parameter;
+  /** Shift, `[h]`. */
+  readonly bias: Parameter;
+  private readonly eps: number;
+
+  /** @throws ConfigError INVALID_OPTION */
+  constructor({ hiddenSize, eps = 1e-5, sequenceParallel }: LayerNormModuleOptions) {
+    super();
+    requireSizes('LayerNorm', { hiddenSize });
+    const meta = replicatedMeta([hiddenSize], sequenceParallel);
+    this.weight = new Parameter({ shape: [hiddenSize], init: { kind: 'ones' }, meta });
+    this.bias = new Parameter({ shape: [hiddenSize], meta });
+    this.eps = eps;
+  }
+
+  /** `x` `[…, h]` to the same shape. */
+  override forward<P extends Whole>(x: Tensor<P>): Tensor<P> {
+    return layerNorm(x, { weight: this.weight, bias: this.bias, eps: this.eps });
+  }
+}

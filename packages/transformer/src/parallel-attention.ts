@@ -1,0 +1,66 @@
+import { ConfigError } from '@megatron-ts/errors';
+import type { ProcessGroup } from '@megatron-ts/process-groups';
+import { type InitRule, Module, selfAttention, type Tensor } from '@megatron-ts/tensor';
+import { ColumnParallelLinear, divideOverRanks, requireSizes, type Residual, RowParallelLinear } from '@megatron-ts/tensor-parallel';
+
+/** Options of an attention block. */
+export interface ParallelAttentionOptions<SP extends boolean = false> {
+  /** Features of the residual stream. */
+  readonly hiddenSize: number;
+  /** Heads over all ranks. */
+  readonly numAttentionHeads: number;
+  /** Whether a token sees only itself and those before it; true by default. */
+  readonly causal?: boolean;
+  /** Whether the projections have biases; true by default. */
+  readonly bias?: boolean;
+  /** Ranks that share the heads. */
+  readonly tpGroup: ProcessGroup;
+  /** How the weight of queries, keys and values is filled; normal with standard deviation 0.02 by default. */
+  readonly init?: InitRule;
+  /** How the weight of the output projection is filled; as `init` by default. */
+  readonly outputInit?: InitRule;
+  /** Whether the residual stream is cut along the sequence; false by default. */
+  readonly sequenceParallel?: SP | undefined;
+}
+
+/**
+ * Multi-head self-attention with the heads cut over the ranks. The weight of `qkv` holds this rank's rows of q, then of k, then of v.
+ * @source Vaswani et al. 2017, section 3.2; Shoeybi et al. 2019, section 3
+ */
+export class ParallelAttention<SP extends boolean = false> extends Module {
+  /** Queries, keys and values: `[3h / t, h]`. */
+  readonly qkv: ColumnParallelLinear<SP>;
+  /** Back to the residual stream: `[h, h / t]`. */
+  readonly projection: RowParallelLinear<SP>;
+  private readonly localHeads: number;
+  private readonly causal: boolean;
+
+  /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
+  constructor(options: ParallelAttentionOptions<SP>) {
+    super();
+    const { hiddenSize, numAttentionHeads, causal = true, bias = true, tpGroup, sequenceParallel } = options;
+    const { init = { kind: 'normal', std: 0.02 }, outputInit = init } = options;
+    requireSizes('ParallelAttention', { hiddenSize, numAttentionHeads });
+    if (hiddenSize % numAttentionHeads !== 0) throw indivisibleHeads(hiddenSize, numAttentionHeads);
+    this.localHeads = divideOverRanks({ layer: 'ParallelAttention', option: 'numAttentionHeads', size: numAttentionHeads, tpGroup });
+    const shared = { bias, tpGroup, sequenceParallel };
+    this.qkv = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: 3 * hiddenSize, parts: ['q', 'k', 'v'], init, ...shared });
+    this.projection = new RowParallelLinear<SP>({ inputSize: hiddenSize, outputSize: hiddenSize, init: outputInit, ...shared });
+    this.causal = causal;
+  }
+
+  /** `x` `[s, b, h]` to the same shape. */
+  override forward(x: Tensor<Residual<SP>>): Tensor<Residual<SP>> {
+    const qkv = this.qkv.call(x); // [s, b, 3h / t]
+    const context = selfAttention(qkv, { numHeads: this.localHeads, causal: this.causal }); // [s, b, h / t]
+    return this.projection.call(context); // [s, b, h]
+  }
+}
+
+function indivisibleHeads(hiddenSize: number, numAttentionHeads: number): ConfigError {
+  const padded = Math.ceil(hiddenSize / numAttentionHeads) * numAttentionHeads;
+  const sentence =
+    `ParallelAttention: hiddenSize ${hiddenSize} is not divisible by numAttentionHeads ${numAttentionHeads}. `
+    + `Use hiddenSize ${padded}, or another number of heads.`;
+  return new ConfigError('INDIVISIBLE', sentence, { fields: { hiddenSize, numAttentionHeads } });
+}

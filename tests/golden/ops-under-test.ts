@@ -1,0 +1,125 @@
+import {
+  abs,
+  add,
+  type AnyTensor,
+  biasGelu,
+  cat,
+  crossEntropy,
+  div,
+  type DType,
+  embedding,
+  eq,
+  exp,
+  expand,
+  gather,
+  ge,
+  gelu,
+  geluErf,
+  gt,
+  layerNorm,
+  le,
+  linear,
+  log,
+  lt,
+  matmul,
+  max,
+  maximum,
+  mean,
+  min,
+  minimum,
+  mseLoss,
+  mul,
+  ne,
+  neg,
+  permute,
+  pow,
+  reciprocal,
+  relu,
+  reshape,
+  selfAttention,
+  sigmoid,
+  silu,
+  slice,
+  sqrt,
+  square,
+  sub,
+  sum,
+  tanh,
+  tensor,
+  to,
+  transpose,
+  where,
+} from '@megatron-ts/tensor';
+import type { GoldenCase, GoldenInput } from './read-golden.ts';
+
+type Args = Readonly<Record<string, unknown>>;
+type Run = (inputs: readonly AnyTensor[], args: Args) => AnyTensor;
+
+const unary = { abs, exp, gelu, geluErf, log, neg, reciprocal, relu, sigmoid, silu, sqrt, square, tanh };
+const binary = { add, div, maximum, minimum, mul, pow, sub, eq, ge, gt, le, lt, ne };
+const reduce = { max, mean, min, sum };
+
+/** A binary operation's second operand is a tensor, or a number among the arguments. */
+const withScalar =
+  (f: (a: AnyTensor, b: AnyTensor | number) => AnyTensor): Run =>
+  ([a, b], { scalar }) =>
+    f(a as AnyTensor, b ?? (scalar as number));
+
+const named = (ops: Record<string, unknown>, wrap: (f: never) => Run): Record<string, Run> =>
+  Object.fromEntries(Object.entries(ops).map(([name, f]) => [name, wrap(f as never)]));
+
+const numbers = (value: unknown): number[] => value as number[];
+
+/** Each operation as the goldens call it. */
+const runs: Record<string, Run> = {
+  ...named(
+    unary,
+    (f: (x: AnyTensor) => AnyTensor): Run =>
+      ([x]) =>
+        f(x as AnyTensor),
+  ),
+  ...named(binary, withScalar),
+  ...named(
+    reduce,
+    (f: typeof sum): Run =>
+      ([x], { dims, keepDims }) =>
+        f(x as AnyTensor, (dims ?? undefined) as number[] | undefined, { keepDims: keepDims === true }),
+  ),
+  where: ([condition, a, b]) => where(condition as AnyTensor, a as AnyTensor, b as AnyTensor),
+  reshape: ([x], { shape }) => reshape(x as AnyTensor, numbers(shape)),
+  permute: ([x], { order }) => permute(x as AnyTensor, numbers(order)),
+  transpose: ([x], { dims }) => transpose(x as AnyTensor, numbers(dims)[0] ?? 0, numbers(dims)[1] ?? 0),
+  slice: ([x], { dim, start, end }) => slice(x as AnyTensor, dim as number, { start: start as number, end: end as number }),
+  expand: ([x], { shape }) => expand(x as AnyTensor, numbers(shape)),
+  cat: (inputs, { dim }) => cat(inputs, dim as number),
+  gather: ([x, index], { dim }) => gather(x as AnyTensor, dim as number, index as AnyTensor),
+  matmul: ([a, b]) => matmul(a as AnyTensor, b as AnyTensor),
+  linear: ([x, weight, bias]) => linear(x as AnyTensor, weight as AnyTensor, bias as AnyTensor),
+  selfAttention: ([qkv], { numHeads, causal }) =>
+    selfAttention(qkv as AnyTensor, { numHeads: numHeads as number, causal: causal === true }),
+  biasGelu: ([x, bias]) => biasGelu(x as AnyTensor, bias as AnyTensor),
+  layerNorm: ([x, weight, bias], { eps }) =>
+    layerNorm(x as AnyTensor, { weight: weight as AnyTensor, bias: bias as AnyTensor, eps: eps as number }),
+  embedding: ([weight, tokens]) => embedding(weight as AnyTensor, tokens as AnyTensor),
+  crossEntropy: ([logits, targets]) => crossEntropy(logits as AnyTensor, targets as AnyTensor),
+  mseLoss: ([a, b]) => mseLoss(a as AnyTensor, b as AnyTensor),
+  to: ([x], { dtype }) => to(x as AnyTensor, dtype as DType),
+};
+
+/** Names of all operations that have a case. */
+export const testedOps: ReadonlySet<string> = new Set(Object.keys(runs));
+
+/** Runs the operation of a case on `inputs`. */
+export function runCase({ op, args }: GoldenCase, inputs: readonly AnyTensor[]): AnyTensor {
+  const run = runs[op];
+  if (run === undefined) throw new Error(`no operation ${op} in the table`);
+  return run(inputs, args);
+}
+
+const arrays = { f32: Float32Array, i32: Int32Array, u8: Uint8Array };
+
+/** An input of a case as a tensor; floating ones are leaves. */
+export function inputOf({ dtype, shape, data }: GoldenInput, wide = false): AnyTensor {
+  if (dtype === 'f32' && wide) return tensor(Float64Array.from(data), shape, { requiresGrad: true });
+  return tensor(arrays[dtype].from(data), shape, { requiresGrad: dtype === 'f32' });
+}

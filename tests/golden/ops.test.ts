@@ -1,0 +1,78 @@
+import * as room from '@megatron-ts/tensor';
+import { backward, scope, tensor } from '@megatron-ts/tensor';
+import { expectClose } from '@megatron-ts/testing';
+import { describe, expect, it } from 'vitest';
+import { inputOf, runCase, testedOps } from './ops-under-test.ts';
+import { caseFiles, type GoldenCase, readGolden } from './read-golden.ts';
+
+const because = 'PyTorch computed in f64 and the engine in f32';
+
+/** A tolerance relative to the largest expected number: a sum of large terms may be small. */
+function tolerance(expected: readonly number[], relative: number): { rtol: number; atol: number; because: string } {
+  const size = expected.reduce((largest, value) => (Number.isFinite(value) ? Math.max(largest, Math.abs(value)) : largest), 0);
+  return { rtol: relative, atol: relative * size, because };
+}
+
+describe.each(caseFiles)('%s agrees with PyTorch', (file) => {
+  it.each(readGolden<GoldenCase[]>(file).map((golden) => [golden.name, golden] as const))('in values and gradients: %s', (_, golden) => {
+    scope(() => {
+      const inputs = golden.inputs.map((input) => inputOf(input));
+      const output = runCase(golden, inputs);
+      expect(output.shape).toEqual(golden.output.shape);
+      expectClose(output.toArray() as ArrayLike<number>, golden.output.data, tolerance(golden.output.data, 1e-5));
+      if (golden.outputGrad === undefined) return;
+      backward([output], [tensor(golden.outputGrad, output.shape, { dtype: output.dtype })]);
+      golden.inputs.forEach(({ grad }, i) => {
+        if (grad !== undefined) expectClose(inputs[i]?.grad?.toArray() as ArrayLike<number>, grad, tolerance(grad, 1e-4));
+      });
+    });
+  });
+});
+
+describe('the goldens', () => {
+  const made = new Set(caseFiles.flatMap((file) => readGolden<GoldenCase[]>(file).map(({ op }) => op)));
+
+  it('have a case for every operation of the table, and the table for every case', () => {
+    expect([...made].sort()).toEqual([...testedOps].sort());
+  });
+
+  it('cover every differentiable operation that the room exports', () => {
+    const unrecorded = ['alias', 'axpy', 'copyInto', 'empty', 'filled', 'ones', 'scaleInPlace', 'zeros'];
+    const viaOthers = ['shardedCrossEntropy', 'sumToShape'];
+    const other = [
+      'backward',
+      'broadcastShape',
+      'bytesPerElement',
+      'callerLine',
+      'defineOp',
+      'dtypeCode',
+      'evaluate',
+      'flushReleases',
+      'formatShape',
+      'globalNumel',
+      'isChecking',
+      'isFloating',
+      'keep',
+      'memoryStats',
+      'noGrad',
+      'numel',
+      'philoxKey',
+      'productPlacement',
+      'record',
+      'recordAll',
+      'resetPeakMemory',
+      'sameShape',
+      'scope',
+      'stridesOf',
+      'tensor',
+      'whereInModel',
+      'wholeTensor',
+      'withChecking',
+    ];
+    const functions = Object.entries(room).filter(([name, value]) => typeof value === 'function' && !/^[A-Z]/.test(name));
+    const untested = functions
+      .map(([name]) => name)
+      .filter((name) => !testedOps.has(name) && ![...unrecorded, ...viaOthers, ...other].includes(name));
+    expect(untested).toEqual([]);
+  });
+});

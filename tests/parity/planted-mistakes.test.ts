@@ -1,0 +1,60 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runRanks } from '@megatron-ts/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Comparison, failedChecks } from './checks.ts';
+import { plantedMistakes } from './planted-mistakes.ts';
+import { readRun } from './recording.ts';
+import { alone, type Layout, layoutText, ranksFrom, type RunPlan, sizeOf, tiny } from './run-plan.ts';
+
+const size = 4;
+const layouts: readonly Layout[] = [...new Set(plantedMistakes.map(({ layout }) => layout))];
+const short = { ...tiny, steps: 6, clipGradNorm: 0.5 };
+const folder = mkdtempSync(join(tmpdir(), 'megatron-mistakes-'));
+
+function plans(): RunPlan[] {
+  const sound = [
+    { ...short, name: layoutText(alone), layout: alone, ranks: [0] },
+    { ...short, name: 'two groups', layout: alone, ranks: [1], accumulationGroups: 2 },
+    ...layouts.map((layout, i) => ({ ...short, name: layoutText(layout), layout, ranks: pairOf(i + 1) })),
+  ];
+  const planted = plantedMistakes.map(({ name, layout }, i) => ({
+    ...short,
+    name: `mistake ${i}`,
+    mistake: name,
+    layout,
+    ranks: pairOf(i),
+  }));
+  return [...sound, ...planted];
+}
+
+/** Neighbours in the list run side by side. */
+function pairOf(index: number): number[] {
+  return ranksFrom((index % 2) * 2, 2);
+}
+
+beforeAll(async () => {
+  const env = { MEGATRON_TIMEOUT_MS: '60000', MEGATRON_SLOW_MS: '20000' };
+  await runRanks(size, new URL('ranks/walk-runs.ts', import.meta.url), 'walkRuns', { args: [folder, plans()], env, timeoutMs: 240_000 });
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function comparisonOf(name: string, layout: Layout): Comparison {
+  const single = (other: string) => readRun(folder, { name: other, size: 1 });
+  const whole = single(layoutText(alone));
+  const sameBits = layout.tensor > 1 ? undefined : layout.data > 1 ? single('two groups') : whole;
+  return { run: readRun(folder, { name, size: sizeOf(layout) }), alone: whole, sameBits };
+}
+
+describe('a mistake in the parallel code turns the comparison red', () => {
+  it.each(layouts.map((layout) => ({ layout, text: layoutText(layout) })))('without a mistake $text is green', ({ layout, text }) => {
+    expect([...failedChecks(comparisonOf(text, layout))]).toEqual([]);
+  });
+
+  it.each(plantedMistakes.map((mistake, index) => ({ ...mistake, index })))('$name', ({ index, layout, caughtBy }) => {
+    const failed = failedChecks(comparisonOf(`mistake ${index}`, layout));
+    expect([...failed.keys()]).toEqual(expect.arrayContaining([...caughtBy]));
+  });
+});

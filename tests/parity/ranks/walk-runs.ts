@@ -1,0 +1,19 @@
+import { initializeModelParallel } from '@megatron-ts/core';
+import { plantedMistakes } from '../planted-mistakes.ts';
+import { writeRecording } from '../recording.ts';
+import type { RunPlan } from '../run-plan.ts';
+import { train } from './train.ts';
+
+/** Takes part in those of `plans` that name this rank, one after another, and leaves a recording of each in `folder`. */
+export async function walkRuns(folder: string, plans: readonly RunPlan[]): Promise<void> {
+  // Held open to the end: the process stays a member of its world between the runs.
+  await using everyone = await initializeModelParallel();
+  for (const plan of plans) {
+    if (!plan.ranks.includes(everyone.world.rank)) continue;
+    const { layout, ranks, seed, name, mistake } = plan;
+    const { tensor: tensorModelParallelSize, pipeline: pipelineModelParallelSize } = layout;
+    await using ctx = await initializeModelParallel({ tensorModelParallelSize, pipelineModelParallelSize, ranks, seed });
+    const plant = plantedMistakes.find((planted) => planted.name === mistake)?.plant;
+    writeRecording(folder, { name, rank: ctx.world.rank }, train(ctx, plan, plant));
+  }
+}

@@ -1,0 +1,45 @@
+"""Writes tests/golden: what PyTorch computes for each operation and for a whole GPT, on inputs that Philox draws.
+
+    python -m pip install -r tools/oracle/requirements.txt
+    python tools/oracle/make.py
+
+The tests read the files and need neither Python nor PyTorch.
+"""
+
+import numpy as np
+import torch
+
+import draws
+import elementwise
+import fused
+import gpt
+import philox
+import shaping
+from case import SEED
+from golden_file import GOLDEN, write_json, write_manifest
+
+FILES = {
+    "ops-unary.json": elementwise.unary,
+    "ops-binary.json": elementwise.binary,
+    "ops-choosing.json": elementwise.choosing,
+    "ops-reducing.json": shaping.reducing,
+    "ops-views.json": shaping.views,
+    "ops-products.json": shaping.products,
+    "ops-mixing.json": fused.mixing,
+    "ops-looking-up.json": fused.looking_up,
+    "draws.json": draws.draws,
+}
+
+
+def main() -> None:
+    philox.check()
+    torch.set_num_threads(1)
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for name, make in FILES.items():
+        write_json(name, make())
+    facts = gpt.write()
+    write_manifest({"made by": "tools/oracle/make.py", "seed": SEED, "torch": torch.__version__, "numpy": np.__version__, "gpt": facts})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+// cargo test and vitest, counted together; the last line is `N passed, N failed`.
+//   --full        runs tests/full as well
+//   other words   go to vitest, which then runs alone
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+
+const counts = 'build/vitest-counts.json';
+const full = process.argv.includes('--full');
+const words = process.argv.slice(2).filter((word) => word !== '--full');
+
+function runCargo() {
+  const args = ['test', '--workspace', '--exclude', 'megatron-binding', '--no-fail-fast', '--quiet'];
+  const { status, stdout } = spawnSync('cargo', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const text = stdout ?? '';
+  process.stdout.write(text);
+  const results = [...text.matchAll(/^test result: .*? (\d+) passed; (\d+) failed;/gm)];
+  const passed = results.reduce((sum, [, count]) => sum + Number(count), 0);
+  const failed = results.reduce((sum, [, , count]) => sum + Number(count), 0);
+  // It did not compile, or a test process died.
+  return { passed, failed: status !== 0 && failed === 0 ? 1 : failed };
+}
+
+function runVitest() {
+  rmSync(counts, { force: true });
+  mkdirSync('build', { recursive: true });
+  const env = { ...process.env, MEGATRON_COUNTS: counts, ...(full ? { MEGATRON_TEST_FULL: '1' } : {}) };
+  const { status } = spawnSync(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--passWithNoTests', ...words], {
+    stdio: 'inherit',
+    env,
+  });
+  const { passed, failed } = readCounts() ?? { passed: 0, failed: 1 };
+  return { passed, failed: status !== 0 && failed === 0 ? 1 : failed };
+}
+
+/** What the reporter counted; undefined when vitest died before it could. */
+function readCounts() {
+  try {
+    return JSON.parse(readFileSync(counts, 'utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+const results = [...(words.length === 0 ? [runCargo()] : []), runVitest()];
+const passed = results.reduce((sum, result) => sum + result.passed, 0);
+const failed = results.reduce((sum, result) => sum + result.failed, Number(process.env.MEGATRON_FAILED_STEPS ?? 0));
+console.log(`\n${passed} passed, ${failed} failed`);
+process.exitCode = failed > 0 ? 1 : 0;

@@ -1,0 +1,45 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { defineConfig } from 'tsup';
+
+interface Manifest {
+  readonly version: string;
+  readonly private?: boolean;
+}
+
+const manifestOf = (room: string): Manifest => JSON.parse(readFileSync(`packages/${room}/package.json`, 'utf8')) as Manifest;
+const entriesOf = (names: readonly string[]): Record<string, string> =>
+  Object.fromEntries(names.map((name) => [name, `packages/core/src/${name}.ts`]));
+
+// Declarations are inlined only when TypeScript does not see a package in node_modules: hence paths, for the private rooms alone.
+const privateRooms = readdirSync('packages').filter((room) => manifestOf(room).private === true);
+const paths = Object.fromEntries(privateRooms.map((room) => [`@megatron-ts/${room}`, [`./packages/${room}/src/index.ts`]]));
+const publicEntries = ['index', 'schedule', 'testing'];
+
+export default defineConfig({
+  name: 'core',
+  // Programs of their own, which stand beside the code that starts them.
+  entry: {
+    ...entriesOf([...publicEntries, 'cli']),
+    'rank-preload': 'packages/launch/src/rank-preload.ts',
+    'rank-boot': 'packages/testing/src/rank-boot.ts',
+  },
+  outDir: 'packages/core/dist',
+  format: 'esm',
+  target: 'node20',
+  splitting: true,
+  sourcemap: true,
+  clean: true,
+  tsconfig: 'tsconfig.bundle.json',
+  noExternal: [/^@megatron-ts\/(?!native$)/],
+  external: ['@megatron-ts/native', 'tsx'],
+  esbuildOptions: (options) => {
+    options.conditions = ['@megatron-ts/source'];
+    options.define = { ...options.define, __MEGATRON_VERSION__: JSON.stringify(manifestOf('core').version) };
+  },
+  dts: {
+    entry: entriesOf(publicEntries),
+    // The public types name Symbol.dispose, which a user's lib may lack.
+    banner: '/// <reference lib="esnext.disposable" />',
+    compilerOptions: { ignoreDeprecations: '6.0', composite: false, paths },
+  },
+});
