@@ -77,9 +77,9 @@ describe('a GPT on a single rank', () => {
     const parameters = model.namedParameters();
     for (const [name, { values }] of gradientFiles.flatMap((file) => [...readTensors(file)])) {
       const gradient = parameters.get(name)?.grad?.toArray() as Float32Array;
-      if (!name.endsWith('qkv.bias')) expectRelativeL2(gradient, values, { limit: 1e-4, because });
+      if (!name.endsWith('qkv.bias')) expectRelativeL2(gradient, values, { limit: 1e-5, because });
       // The bias of the keys has no influence: its gradient is rounding alone, and is compared absolutely.
-      else expectClose(gradient, values, { atol: 1e-4 * Math.max(...values.map(Math.abs)), because });
+      else expectClose(gradient, values, { atol: 1e-5 * Math.max(...values.map(Math.abs)), because });
     }
     model.dispose();
   });
@@ -99,8 +99,8 @@ describe('a GPT on a single rank', () => {
       losses.push(loss);
       norms.push(gradNorm);
     });
-    expectClose(losses, curve.losses, { rtol: 1e-4, because });
-    expectClose(norms, curve.gradNorms, { rtol: 1e-4, because });
+    expectClose(losses, curve.losses, { rtol: 1e-5, because });
+    expectClose(norms, curve.gradNorms, { rtol: 1e-5, because });
     model.dispose();
   });
 });

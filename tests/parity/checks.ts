@@ -7,7 +7,7 @@ export interface Comparison {
   readonly run: Run;
   /** One rank alone. */
   readonly alone: Run;
-  /** The run whose bits it must have, where the order of sums is promised: there is none under tensor parallelism. */
+  /** The run whose bits it must have, where the order of sums is promised. */
   readonly sameBits?: Run | undefined;
 }
 

@@ -1,7 +1,7 @@
 //! An operation as its submitter sees it: a result to wait for.
 
 use crate::descriptor::Descriptor;
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::group::GroupState;
 use crate::progress;
 use crate::request::Request;
@@ -70,6 +70,10 @@ impl Work {
         if !self.task.is_done() {
             progress::wait(&self.world, &self.group, &|| self.task.is_done());
         }
-        self.task.outcome.get().cloned().unwrap_or(Ok(()))
+        let lost = || {
+            let message = format!("{} ended without an outcome. Please report it.", self.task.descriptor);
+            Err(Failure { code: Code::Aborted, culprits: vec![self.world.rank], message })
+        };
+        self.task.outcome.get().cloned().unwrap_or_else(lost)
     }
 }

@@ -114,10 +114,13 @@ fn a_different_operation_is_named_on_all_ranks() {
     expect(verdict(&ended, &[]), "MISMATCH [3] ", &[sentence]);
 }
 
+/// What differs, what a rank asks for, and the sentence about it.
+type Case = (&'static str, fn(u32) -> Request, &'static str);
+
 #[test]
 fn a_different_count_type_reduction_or_root_is_named() {
     let broadcast = |root| Request::Broadcast { data: floats(&[1.0; 8]), root };
-    let cases: [(&str, fn(u32) -> Request, &str); 4] = [
+    let cases: [Case; 4] = [
         ("count", |rank| sum(10 + rank as usize / 2), "rank 2 called allReduce#2 f32[11] while rank 0 called allReduce#2 f32[10]"),
         (
             "dtype",

@@ -18,13 +18,15 @@ struct Scripted {
     scripts: Mutex<VecDeque<Script>>,
     other: Mutex<Presence>,
     posted: Option<Descriptor>,
-    failure: OnceLock<Failure>,
+    failure: Arc<OnceLock<Failure>>,
+    /// What another rank records just before an operation ends here.
+    crossing: Option<Failure>,
 }
 
 impl Scripted {
     fn new(scripts: Vec<Script>) -> Arc<Self> {
-        let (other, failure) = (Mutex::new(Presence::Alive), OnceLock::new());
-        Arc::new(Self { scripts: Mutex::new(scripts.into()), other, posted: None, failure })
+        let (scripts, other) = (Mutex::new(scripts.into()), Mutex::new(Presence::Alive));
+        Arc::new(Self { scripts, other, posted: None, failure: Arc::default(), crossing: None })
     }
 }
 
@@ -38,7 +40,9 @@ impl Backend for Scripted {
     }
 
     fn open(&self, _spec: &Arc<GroupSpec>) -> Box<dyn Transport> {
-        Box::new(ScriptedTransport { scripts: std::mem::take(&mut *self.scripts.lock().unwrap()), posted: self.posted })
+        let scripts = std::mem::take(&mut *self.scripts.lock().unwrap());
+        let (failure, crossing) = (Arc::clone(&self.failure), self.crossing.clone());
+        Box::new(ScriptedTransport { scripts, posted: self.posted, failure, crossing })
     }
 }
 
@@ -83,22 +87,34 @@ impl Bell for Scripted {
 struct ScriptedTransport {
     scripts: VecDeque<Script>,
     posted: Option<Descriptor>,
+    failure: Arc<OnceLock<Failure>>,
+    crossing: Option<Failure>,
 }
 
 impl Transport for ScriptedTransport {
     fn start(&mut self, _descriptor: Descriptor, _request: &Arc<Request>) -> Box<dyn Operation> {
-        Box::new(ScriptedOperation { script: self.scripts.pop_front().unwrap_or_default().into(), posted: self.posted })
+        let script = self.scripts.pop_front().unwrap_or_default().into();
+        let (failure, crossing) = (Arc::clone(&self.failure), self.crossing.clone());
+        Box::new(ScriptedOperation { script, posted: self.posted, failure, crossing })
     }
 }
 
 struct ScriptedOperation {
     script: VecDeque<Result<Step, Fault>>,
     posted: Option<Descriptor>,
+    failure: Arc<OnceLock<Failure>>,
+    crossing: Option<Failure>,
 }
 
 impl Operation for ScriptedOperation {
     fn poll(&mut self) -> Result<Step, Fault> {
-        self.script.pop_front().unwrap_or(Ok(Step::Waiting))
+        let step = self.script.pop_front().unwrap_or(Ok(Step::Waiting));
+        if step == Ok(Step::Done)
+            && let Some(failure) = self.crossing.take()
+        {
+            let _ = self.failure.set(failure);
+        }
+        step
     }
 
     fn missing(&self) -> Vec<usize> {
@@ -139,13 +155,12 @@ fn collectives_of_one_group_run_in_order() {
 
 #[test]
 fn a_result_is_not_delivered_after_a_failure() {
-    let backend = Scripted::new(vec![vec![Ok(Step::Waiting), Ok(Step::Done)]]);
+    let failure = Failure { code: Code::PeerLost, culprits: vec![1], message: "rank 1 is gone".into() };
+    let mut backend = Scripted::new(vec![vec![Ok(Step::Waiting), Ok(Step::Done)]]);
+    Arc::get_mut(&mut backend).unwrap().crossing = Some(failure.clone());
     let world = world(&backend);
     let group = world.open("dp", &[0, 1]).unwrap();
-    let work = group.submit(Request::Barrier, Label::EMPTY).unwrap();
-    let failure = Failure { code: Code::PeerLost, culprits: vec![1], message: "rank 1 is gone".into() };
-    backend.fail(failure.clone());
-    assert_eq!(work.wait(None), Err(failure.clone()));
+    assert_eq!(support::complete(&group, Request::Barrier), Err(failure.clone()));
     assert_eq!(group.submit(Request::Barrier, Label::EMPTY).err(), Some(Error::Failed(failure)));
 }
 

@@ -49,6 +49,7 @@ export type {
   WarmupCosineOptions,
 } from '@megatron-ts/optimizer';
 export { runSchedule } from '@megatron-ts/pipeline-parallel';
+export type { RunScheduleOptions, ScheduleResult, ShapedStage } from '@megatron-ts/pipeline-parallel';
 export {
   allGather,
   allReduce,
@@ -86,9 +87,12 @@ export * from './tensor.ts';
 export {
   ColumnParallelLinear,
   copyToTensorParallelRegion,
+  gatherFromSequenceParallelRegion,
   gatherFromTensorParallelRegion,
   reduceFromTensorParallelRegion,
+  reduceScatterToSequenceParallelRegion,
   RowParallelLinear,
+  scatterToSequenceParallelRegion,
   scatterToTensorParallelRegion,
   vocabParallelCrossEntropy,
   VocabParallelEmbedding,
@@ -97,11 +101,15 @@ export type {
   ColumnOutput,
   ColumnParallelLinearOptions,
   HiddenShard,
+  Mapping,
   Region,
+  Residual,
   RowInput,
   RowParallelLinearOptions,
+  SequenceShard,
   VocabParallelCrossEntropyOptions,
   VocabParallelEmbeddingOptions,
+  VocabParallelWeightOptions,
   VocabShard,
 } from '@megatron-ts/tensor-parallel';
 export { countParameters, formatBytes, formatCount, formatDuration, generate, MetricsFile, Progress, summary } from '@megatron-ts/training';

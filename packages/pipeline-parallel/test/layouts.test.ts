@@ -1,6 +1,6 @@
 import { expectBitwise, runRanks } from '@megatron-ts/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Layout, Outcome } from './ranks/train-toy.ts';
+import type { Layout, Outcome, Report } from './ranks/train-toy.ts';
 
 const program = new URL('./ranks/train-toy.ts', import.meta.url);
 
@@ -22,15 +22,15 @@ const layouts = {
 } satisfies Record<string, Layout>;
 type Name = keyof typeof layouts;
 
-let byRank: (Outcome | undefined)[][] = [];
+let byRank: Report[] = [];
 
 beforeAll(async () => {
-  byRank = await runRanks<(Outcome | undefined)[]>(4, program, 'trainUnder', { args: [Object.values(layouts)] });
+  byRank = await runRanks<Report>(4, program, 'trainUnder', { args: [Object.values(layouts)] });
 }, 180_000);
 
 function outcomes(name: Name): Outcome[] {
   const at = Object.keys(layouts).indexOf(name);
-  return layouts[name].ranks.map((rank) => byRank[rank]?.[at] as Outcome);
+  return layouts[name].ranks.map((rank) => byRank[rank]?.outcomes[at] as Outcome);
 }
 
 function expectSameTraining(actual: Name, expected: Name): void {
@@ -73,5 +73,31 @@ describe('training under every layout', () => {
 
   it.each(Object.keys(layouts) as Name[])('holds memory level on every rank of %s', (name) => {
     expect(outcomes(name).map(({ grown }) => grown)).toEqual(layouts[name].ranks.map(() => 0));
+  });
+});
+
+describe('what four replicas refuse', () => {
+  const refusal = (index: number) => byRank[0]?.refusals[index] ?? '';
+
+  it('is an optimizer whose gradients nobody sums', () => {
+    expect(refusal(0)).toBe(
+      'Adam: parameter "entry" is replicated over 4 data-parallel ranks, and nobody sums its gradient. Wrap the model in ' +
+        'DistributedDataParallel first.',
+    );
+  });
+
+  it('is a group of other ranks, or groups of microbatches in their place', () => {
+    expect(refusal(1)).toBe(
+      'DistributedDataParallel: dpGroup is tp [0], but the ranks that hold the same parameters are [0, 1, 2, 3]. Give ctx.dp.',
+    );
+    expect(refusal(2)).toBe(
+      'DistributedDataParallel: accumulationGroups 2 stands for data-parallel ranks, and there are 4 of them. Leave it out.',
+    );
+  });
+
+  it('is a schedule over a model whose gradients nobody sums', () => {
+    expect(refusal(3)).toBe(
+      'runSchedule: ToyStage is replicated over 4 data-parallel ranks, and nobody sums its gradients. Wrap it in DistributedDataParallel.',
+    );
   });
 });

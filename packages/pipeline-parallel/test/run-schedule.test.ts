@@ -57,7 +57,7 @@ describe('runSchedule on one rank', () => {
       placement: turningPlacement(1),
     });
     const halves = [0, 1].map((stage) => new ToyStage({ stage, numStages: 2 }, ctx).initialize(ctx));
-    const model = whole(ctx);
+    const model = new ToyStage({ stage: 0, numStages: 1 }, ctx).initialize(ctx);
     const run = (chunks: readonly Module[], options: Partial<RunScheduleOptions<Tensor>>) =>
       ctx.step(0, () => runSchedule({ ctx, schedule: four, chunks, microbatches: microbatchOf, lossOf, ...options }));
     expect(run(halves, { schedule })).toEqual(run([model], {}));

@@ -59,7 +59,6 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
   engine.setOversubscribed(threads * launch.localWorldSize > availableParallelism());
   engine.installSignalHandlers();
   const world = World.join(launch, { timeoutMs, slowMs });
-  await Promise.resolve();
   return new ParallelContext({ launch, mesh, world, seed, device });
 }
 

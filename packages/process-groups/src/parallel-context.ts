@@ -149,8 +149,6 @@ export class ParallelContext implements InitializationContext {
     if (this.destroyed) return;
     this.destroyed = true;
     for (const value of Object.values(this)) if (value instanceof ProcessGroup) value.close();
-    await Promise.resolve();
-    this.parts.world.leave();
   }
 
   /** The same as `destroy`, for `await using`. */

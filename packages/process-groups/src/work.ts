@@ -9,7 +9,7 @@ export class Work<T> {
   readonly label: string;
   private id: number | undefined;
   private readonly value: T;
-  private failure: unknown = undefined;
+  private failure: Error | undefined = undefined;
   private readonly onDone: (() => void) | undefined;
 
   /** @param id - the engine's number, none when there is nothing to wait for */
@@ -35,7 +35,7 @@ export class Work<T> {
       engine.workWait(id, 0);
       this.onDone?.();
     } catch (cause) {
-      this.failure = cause;
+      this.failure = cause as Error;
       throw cause;
     }
     return this.value;

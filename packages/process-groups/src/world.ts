@@ -11,38 +11,34 @@ export interface Deadlines {
 
 interface Membership {
   readonly handle: number;
-  users: number;
   readonly contexts: Map<string, number>;
 }
 
-// A process is a member of its job once, however many contexts it opens: the one thing that belongs to the process.
+// A process is a member of its job once, however many contexts it opens, and until it ends: the one thing that belongs to the process.
 const memberships = new Map<string, Membership>();
+
+function join({ job, rank, worldSize: size }: Launch, { timeoutMs, slowMs }: Deadlines): Membership {
+  const handle = engine.worldJoin({ job, rank, size, timeoutMs, slowMs, joinTimeoutMs: timeoutMs });
+  process.once('exit', (code) => {
+    if (code === 0) engine.worldLeave(handle); // peers of a rank that failed are told that it died, not that it left
+  });
+  return { handle, contexts: new Map() };
+}
 
 /** This process's membership of a job. */
 export class World {
-  private readonly launch: Launch;
   private readonly membership: Membership | undefined;
 
-  private constructor(launch: Launch, membership: Membership | undefined) {
-    this.launch = launch;
+  private constructor(membership: Membership | undefined) {
     this.membership = membership;
   }
 
-  /** Joins the job, or adds a user to the membership there is. A world of one needs none. */
-  static join(launch: Launch, { timeoutMs, slowMs }: Deadlines): World {
-    if (launch.worldSize === 1) return new World(launch, undefined);
-    let membership = memberships.get(launch.job);
-    if (membership === undefined) {
-      const { job, rank, worldSize: size } = launch;
-      membership = {
-        handle: engine.worldJoin({ job, rank, size, timeoutMs, slowMs, joinTimeoutMs: timeoutMs }),
-        users: 0,
-        contexts: new Map(),
-      };
-      memberships.set(job, membership);
-    }
-    membership.users++;
-    return new World(launch, membership);
+  /** Joins the job, or returns the membership there is. A world of one needs none. */
+  static join(launch: Launch, deadlines: Deadlines): World {
+    if (launch.worldSize === 1) return new World(undefined);
+    const membership = memberships.get(launch.job) ?? join(launch, deadlines);
+    memberships.set(launch.job, membership);
+    return new World(membership);
   }
 
   /** A number that tells contexts over the same ranks apart, the same on all of them. */
@@ -57,13 +53,5 @@ export class World {
   openGroup(name: string, ranks: readonly number[]): number | undefined {
     if (ranks.length === 1 || this.membership === undefined) return undefined;
     return engine.groupOpen(this.membership.handle, name, Uint32Array.from(ranks));
-  }
-
-  /** Gives the membership back; the last user leaves the job. */
-  leave(): void {
-    const { membership } = this;
-    if (membership === undefined || --membership.users > 0) return;
-    memberships.delete(this.launch.job);
-    engine.worldLeave(membership.handle);
   }
 }

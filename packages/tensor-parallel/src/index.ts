@@ -16,7 +16,7 @@ export {
   scatterToSequenceParallelRegion,
   scatterToTensorParallelRegion,
 } from './mappings.ts';
-export type { HiddenShard, SequenceShard, VocabShard } from './mappings.ts';
+export type { HiddenShard, Mapping, SequenceShard, VocabShard } from './mappings.ts';
 export { tensorParallelRegion } from './region.ts';
 export type { Region, Residual } from './region.ts';
 export { RowParallelLinear } from './row-parallel-linear.ts';

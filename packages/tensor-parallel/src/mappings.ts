@@ -22,7 +22,7 @@ interface Conjugates {
 }
 
 /** One function from one placement to another; a group of one returns its input. */
-type Mapping<In extends Placement, Out extends Placement> = (x: Tensor<In>, tpGroup: ProcessGroup) => Tensor<Out>;
+export type Mapping<In extends Placement, Out extends Placement> = (x: Tensor<In>, tpGroup: ProcessGroup) => Tensor<Out>;
 
 function mapping<In extends Placement, Out extends Placement>({ name, forward, backward, output }: Conjugates): Mapping<In, Out> {
   const apply = defineOp({

@@ -21,7 +21,10 @@ export interface GenerateOptions {
   readonly seed?: number;
 }
 
-/** Continues `prompt`; every rank gets the whole text. Each stage hands its hidden states on, the last draws the token and tells the others. */
+/**
+ * Continues `prompt`; every rank gets the whole text. Each stage hands its hidden states on, the last draws the token and tells the
+ * others.
+ */
 export function generate({ ctx, model, prompt, numTokens, contextLength, temperature = 0.8, seed = 0 }: GenerateOptions): Int32Array {
   const text = [...prompt];
   for (let n = 0; n < numTokens; n++) {

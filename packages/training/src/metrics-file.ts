@@ -13,7 +13,10 @@ export interface RunHeader {
   readonly layout: Readonly<Record<string, number>>;
 }
 
-/** `runs/<name>/metrics.jsonl`: a header, then one object per step. Lines are written at once, so that a run that dies leaves what it measured. */
+/**
+ * `runs/<name>/metrics.jsonl`: a header, then one object per step. Lines are written at once, so that a run that dies leaves what it
+ * measured.
+ */
 export class MetricsFile {
   /** Path of the file. */
   readonly path: string;

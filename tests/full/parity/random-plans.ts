@@ -1,5 +1,5 @@
 import { philox } from '@megatron-ts/data';
-import { alone, type Layout, layoutText, ranksFrom, type RunPlan, sizeOf, walks } from '../../parity/run-plan.ts';
+import { alone, initStd, type Layout, layoutText, ranksFrom, type RunPlan, sizeOf, walks } from '../../parity/run-plan.ts';
 
 /** A run of a random configuration, and the plans of the runs it is held against. */
 export interface RandomCase {
@@ -34,6 +34,7 @@ export function randomCase(seed: number, number: number): RandomCase {
     ffnHiddenSize: tensor * (8 + below(24)),
     tieWordEmbeddings: below(3) > 0,
     bias: below(3) > 0,
+    initStd,
   };
   const microbatchSize = 1 + below(3);
   const numMicrobatches = 1 + below(5);

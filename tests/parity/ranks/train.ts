@@ -56,7 +56,8 @@ export function buildTrainer(ctx: ParallelContext, plan: RunPlan): Trainer {
   const gpt = new GPTModel({ ...plan.model, ctx }).initialize(ctx);
   const model = new DistributedDataParallel(gpt, { dpGroup: ctx.dp, accumulationGroups, bucketBytes: 65_536 });
   const clip = clipGradNorm === undefined ? {} : { clipGradNorm };
-  const optimizer = new Adam(model.parameters(), { lr: 1e-3, betas: [0.9, 0.95], weightDecay: 0.1, ...clip });
+  // A larger eps than usual: else the rounding of gradients near zero becomes steps of full size.
+  const optimizer = new Adam(model.parameters(), { lr: 1e-3, betas: [0.9, 0.95], eps: 1e-5, weightDecay: 0.1, ...clip });
   const make = plan.schedule === 'gpipe' ? gpipe : oneForwardOneBackward;
   const schedule = make({ numStages: ctx.pp.size, numMicrobatches: sampler.numMicrobatches });
   return { ctx, plan, gpt, model, optimizer, schedule, microbatchesOf: (step) => sampler.step(step) };

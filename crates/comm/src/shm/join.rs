@@ -57,6 +57,7 @@ fn segment_path(job: &str) -> Result<PathBuf, Error> {
 
 /// Joins the world of `job`; returns once every rank has.
 pub fn join(job: &str, rank: u32, size: u32, limit: Duration) -> Result<Segment, Error> {
+    platform::supported().map_err(refused)?;
     let path = segment_path(job)?;
     let deadline = Instant::now() + limit;
     let (segment, named) = if rank == 0 { create(&path, size as usize)? } else { find(&path, job, rank, size as usize, deadline, limit)? };

@@ -60,12 +60,42 @@ export interface Outcome {
 
 const steps = 12;
 
-/** Trains under each layout this rank belongs to; by layout. */
-export async function trainUnder(layouts: readonly Layout[]): Promise<(Outcome | undefined)[]> {
-  await using _ = await initializeModelParallel({ timeoutMs: 20_000 }); // keeps this rank in the world between the layouts
+/** What a rank learnt of all layouts. */
+export interface Report {
+  /** By layout; undefined where this rank is not in it. */
+  readonly outcomes: readonly (Outcome | undefined)[];
+  /** Sentences of what four replicas refuse. */
+  readonly refusals: readonly string[];
+}
+
+/** Trains under each layout this rank belongs to. */
+export async function trainUnder(layouts: readonly Layout[]): Promise<Report> {
+  await using world = await initializeModelParallel({ timeoutMs: 20_000 }); // keeps this rank in the world between the layouts
+  const rank = Number(process.env['RANK'] ?? 0);
   const outcomes: (Outcome | undefined)[] = [];
-  for (const layout of layouts) outcomes.push(layout.ranks.includes(Number(process.env['RANK'] ?? 0)) ? await train(layout) : undefined);
-  return outcomes;
+  for (const layout of layouts) outcomes.push(layout.ranks.includes(rank) ? await train(layout) : undefined);
+  return { outcomes, refusals: refusalsOf(world) };
+}
+
+function refusalsOf(ctx: ParallelContext): string[] {
+  const model = new ToyStage({ stage: 0, numStages: 1 }, ctx).initialize(ctx);
+  const schedule = gpipe({ numStages: 1, numMicrobatches: 1 });
+  const attempts = [
+    () => new Adam(model.parameters(), { lr: 1 }),
+    () => new DistributedDataParallel(model, { dpGroup: ctx.tp }),
+    () => new DistributedDataParallel(model, { dpGroup: ctx.dp, accumulationGroups: 2 }),
+    () => runSchedule({ ctx, schedule, chunks: [model], microbatches: microbatchOf, lossOf }),
+  ];
+  const sentences = attempts.map((attempt) => {
+    try {
+      attempt();
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return 'nothing was refused';
+  });
+  model.dispose();
+  return sentences;
 }
 
 async function train(layout: Layout): Promise<Outcome> {

@@ -9,11 +9,13 @@ use std::time::Duration;
 pub const DIRECTORY: &str = "";
 pub const PAGE: usize = 4096;
 
+/// Why ranks cannot meet here.
+pub fn supported() -> Result<(), String> {
+    Err(format!("several ranks need Linux's shared memory, and this is {}. Use one rank.", std::env::consts::OS))
+}
+
 fn unsupported<T>() -> io::Result<T> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        format!("ranks in several processes need Linux's shared memory, and this is {}. Use one rank", std::env::consts::OS),
-    ))
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub fn create(_path: &Path) -> io::Result<File> {
