@@ -19,12 +19,13 @@ import {
 import { readFactbook } from './factbook.ts';
 
 const config = { vocabSize: 256, maxSequenceLength: 64, hiddenSize: 128, numLayers: 4, numAttentionHeads: 4 };
+const numSteps = Number(process.env['QUICKSTART_STEPS'] ?? 400);
 const training = {
-  numSteps: Number(process.env['QUICKSTART_STEPS'] ?? 400),
+  numSteps,
   globalBatchSize: 32,
   microbatchSize: 4,
   maxLr: 3e-3,
-  warmupSteps: 20,
+  warmupSteps: Math.round(numSteps / 10),
   seed: 1234,
 };
 

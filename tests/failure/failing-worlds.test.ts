@@ -88,7 +88,7 @@ describe('every survivor names the culprit', () => {
 });
 
 describe('the end of a world', () => {
-  it('comes after the step in which all ranks are asked to stop', () => {
+  it('comes after the step in which one rank was asked to stop, on all of them', () => {
     for (const { saw } of survivors()) expect(saw.stoppedAfter).toBe(3);
     for (const rank of [0, 2]) expect(outcomes[rank]?.code).toBe(0);
   });

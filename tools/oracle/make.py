@@ -6,8 +6,12 @@
 The tests read the files and need neither Python nor PyTorch.
 """
 
+import sys
+
 import numpy as np
 import torch
+
+sys.dont_write_bytecode = True  # the repository stays as it was
 
 import draws
 import elementwise

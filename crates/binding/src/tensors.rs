@@ -54,7 +54,7 @@ pub fn apart(target: &Span, source: Span) -> Result<Span, String> {
 /// A whole number from 0 on that JavaScript passed as a double.
 pub fn whole(name: &str, value: f64) -> Result<usize, String> {
     const LARGEST: f64 = 9_007_199_254_740_992.0;
-    if value >= 0.0 && value <= LARGEST && value.fract() == 0.0 {
+    if (0.0..=LARGEST).contains(&value) && value.fract() == 0.0 {
         return Ok(value as usize);
     }
     Err(format!("{name} is {value}. Pass a whole number from 0 to 2^53."))

@@ -1,7 +1,8 @@
 import { ConfigError, MegatronError, ProcessGroupError } from '@megatron-ts/errors';
 import type { Launch } from '@megatron-ts/launch';
 import type { Mesh } from '@megatron-ts/mesh';
-import { ambient, engine, type InitializationContext, scope, type Synchronous } from '@megatron-ts/tensor';
+import { ambient, engine, type InitializationContext, scope, type Synchronous, tensor } from '@megatron-ts/tensor';
+import { allReduce } from './collectives.ts';
 import { ProcessGroup } from './process-group.ts';
 import { takeUnwaited } from './work.ts';
 import type { World } from './world.ts';
@@ -54,6 +55,7 @@ export class ParallelContext implements InitializationContext {
   readonly world: ProcessGroup;
   private readonly parts: ContextParts;
   private destroyed = false;
+  private stopAgreed = false;
 
   /** Use `initializeModelParallel`. */
   constructor(parts: ContextParts) {
@@ -113,13 +115,17 @@ export class ParallelContext implements InitializationContext {
     return this.pp.rank === this.pp.size - 1;
   }
 
-  /** Whether SIGTERM or SIGINT has come: finish the step, save, and leave the loop. A second signal ends the process at once. */
+  /**
+   * Whether SIGTERM or SIGINT has come: finish the step, save, and leave the loop. A second signal ends the process at once. In a world of
+   * several ranks it turns true at the end of a step, on all of them after the same one, whichever got the signal.
+   */
   get stopRequested(): boolean {
-    return engine.stopRequested() !== 0;
+    return this.world.size === 1 ? engine.stopRequested() !== 0 : this.stopAgreed;
   }
 
   /**
-   * One training step: a region of memory that nothing outlives but the result of `f`, with `n` known to dropout and errors.
+   * One training step: a region of memory that nothing outlives but the result of `f`, with `n` known to dropout and errors. Every rank of
+   * the mesh calls it: at its end they agree whether to stop.
    * @throws ConfigError ASYNC_CALLBACK when `f` returns a promise; UNWAITED_WORK when a collective was started and never waited for
    */
   step<T>(n: number, f: () => Synchronous<T>): T {
@@ -134,6 +140,7 @@ export class ParallelContext implements InitializationContext {
           'UNWAITED_WORK',
           `ctx.step(${n}): ${unwaited.length} operation(s) were never waited for (${[...new Set(unwaited)].join(', ')}). Call wait() on what they return.`,
         );
+      this.agreeToStop();
       return result;
     } catch (cause) {
       takeUnwaited();
@@ -142,6 +149,15 @@ export class ParallelContext implements InitializationContext {
     } finally {
       ambient.step = before;
     }
+  }
+
+  /** Signals come to each rank at its own time; one that left its loop a step earlier than the others would leave them waiting. */
+  private agreeToStop(): void {
+    if (this.world.size === 1) return;
+    scope(() => {
+      const asked = tensor(Int32Array.of(engine.stopRequested()));
+      this.stopAgreed = allReduce(asked, { group: this.world, op: 'max', label: 'request to stop' }).wait().item() !== 0;
+    });
   }
 
   /** Leaves all groups. Models stay usable on this rank alone. */

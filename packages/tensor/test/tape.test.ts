@@ -1,9 +1,11 @@
 import {
   backward,
+  biasGelu,
   copyInto,
   defineOp,
   embedding,
   type GradSynchronizer,
+  layerNorm,
   linear,
   matmul,
   memoryStats,
@@ -11,8 +13,8 @@ import {
   Parameter,
   scope,
   Tape,
-  type Tensor,
   tensor,
+  type Tensor,
 } from '@megatron-ts/tensor';
 import { describe, expect, it } from 'vitest';
 
@@ -321,6 +323,36 @@ describe('parameters', () => {
       step();
       expect(numbers(w.grad)).toEqual([1, 10, 1, 10]);
       w.dispose();
+    });
+  });
+
+  it.each([
+    ['linear', (x: Tensor, w: Parameter, v: Parameter) => linear(x, w.reshape([2, 2]).transpose(0, 1), v)],
+    ['linear with parameters', (x: Tensor, w: Parameter, v: Parameter) => linear(linear(x, w, v), w, v)],
+    ['layerNorm by weight', (x: Tensor, w: Parameter, v: Parameter) => layerNorm(linear(x, w), { weight: v, bias: tensor([1, 2]) })],
+    ['layerNorm by bias', (x: Tensor, w: Parameter, v: Parameter) => layerNorm(linear(x, w), { weight: tensor([1, 2]), bias: v })],
+    ['biasGelu', (x: Tensor, w: Parameter, v: Parameter) => biasGelu(linear(x, w), v)],
+    [
+      'embedding',
+      (x: Tensor, w: Parameter, v: Parameter) =>
+        embedding(w, tensor(Int32Array.of(1, 1, 0)))
+          .mul(v)
+          .add(x),
+    ],
+  ])('accumulate twice the gradient in two backwards of %s', (_, f) => {
+    scope(() => {
+      const [w, v] = [parameter('w', [1, 2, -3, 4], [2, 2]), parameter('v', [0.5, -2])];
+      const x = tensor([1, 10], [1, 2]);
+      const step = () =>
+        f(x, w, v)
+          .mul(tensor([1, 3]))
+          .sum()
+          .backward();
+      step();
+      const once = [numbers(w.grad), numbers(v.grad)].map((grad) => grad?.map((value) => 2 * value));
+      step();
+      expect([numbers(w.grad), numbers(v.grad)]).toEqual(once);
+      for (const each of [w, v]) each.dispose();
     });
   });
 

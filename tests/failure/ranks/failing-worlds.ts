@@ -35,7 +35,7 @@ export interface Survivor {
   readonly notJoined: Told | undefined;
   readonly contradiction: Told;
   readonly beyondWorld: Told | undefined;
-  /** Steps that ended before the loop left, after each rank was asked to stop in the third. */
+  /** Steps that ended before the loop left, after one rank was asked to stop in the third. */
   readonly stoppedAfter: number;
   readonly lost: Told;
 }
@@ -124,7 +124,7 @@ export async function walkFailingWorlds(): Promise<Survivor> {
     sharedMemory = readdirSync('/dev/shm').filter((name) => name.startsWith(`megatron-${job}`));
     for (; stoppedAfter < 10 && !ctx.stopRequested; stoppedAfter++)
       ctx.step(stoppedAfter, () => {
-        if (stoppedAfter === 2) process.kill(process.pid, 'SIGTERM');
+        if (stoppedAfter === 2 && rank === 1) process.kill(process.pid, 'SIGTERM');
         sumOf(ctx, 4);
       });
   });

@@ -6,10 +6,9 @@ import { train } from './train.ts';
 
 /** Takes part in those of `plans` that name this rank, one after another, and leaves a recording of each in `folder`. */
 export async function walkRuns(folder: string, plans: readonly RunPlan[]): Promise<void> {
-  // Held open to the end: the process stays a member of its world between the runs.
-  await using everyone = await initializeModelParallel();
+  const own = Number(process.env['RANK']);
   for (const plan of plans) {
-    if (!plan.ranks.includes(everyone.world.rank)) continue;
+    if (!plan.ranks.includes(own)) continue;
     const { layout, ranks, seed, name, mistake } = plan;
     const { tensor: tensorModelParallelSize, pipeline: pipelineModelParallelSize } = layout;
     await using ctx = await initializeModelParallel({ tensorModelParallelSize, pipelineModelParallelSize, ranks, seed });

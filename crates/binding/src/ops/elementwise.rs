@@ -51,14 +51,14 @@ fn against_scalar(len: usize, reversed: bool) -> Result<Layout<2>, String> {
 fn binary_op(op: u32, a: &Span, b: &Span, layout: &Layout<2>) -> Result<u32, String> {
     layout.check([a.len(), b.len()])?;
     let dtype = same_dtype(&[a, b])?;
-    build(dtype, layout.numel(), |target| match dtype {
-        DType::F32 | DType::F64 => {
+    build(dtype, layout.numel(), |target| {
+        if dtype.is_float() {
+            // SAFETY: the target is new: nobody else reads or writes it.
             for_floats!(dtype, T => binary::binary::<T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? }))
-        }
-        _ => for_integers!(dtype, T => {
+        } else {
             // SAFETY: as above.
-            binary::binary_number::<T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? })
-        }),
+            for_integers!(dtype, T => binary::binary_number::<T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? }))
+        }
     })
 }
 
