@@ -81,8 +81,8 @@ describe('what four replicas refuse', () => {
 
   it('is an optimizer whose gradients nobody sums', () => {
     expect(refusal(0)).toBe(
-      'Adam: parameter "entry" is replicated over 4 data-parallel ranks, and nobody sums its gradient. Wrap the model in ' +
-        'DistributedDataParallel first.',
+      'Adam: parameter "entry" is replicated over 4 data-parallel ranks, and nobody sums its gradient. Wrap the model in '
+        + 'DistributedDataParallel first.',
     );
   });
 
