@@ -50,7 +50,7 @@ export interface RunningRanks {
 
 /** Starts the ranks of `plan` on this host. The first failure ends the others; no process and no shared memory stays behind. */
 export function spawnRanks(plan: WorldPlan, settings: SpawnSettings): RunningRanks {
-  const { script, args = [], env = process.env, envOf, sink, channel = false, onFailure, graceMs = 4000 } = settings;
+  const { script, args = [], env = process.env, envOf, sink, channel = false, onFailure, graceMs = 3000 } = settings;
   const reports = mkdtempSync(join(tmpdir(), 'megatron-run-'));
   const flags = [...nodeFlags(script), script, ...args];
   const ranks = Array.from({ length: plan.localWorldSize }, (_, localRank) => {
