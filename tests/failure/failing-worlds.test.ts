@@ -49,6 +49,7 @@ describe('sizes that do not fit', () => {
   it('a rank that believes in a world of another size, or stands beyond its own', () => {
     const [first, third] = survivors();
     expectTold(first?.saw.contradiction, { code: 'TIMEOUT', says: /missing: rank 2/, withinMs: limitMs + patienceMs });
+    expect(third?.saw.contradiction.code).toBe('JOIN_FAILED');
     expect(third?.saw.contradiction.message).toMatch(/rank 2 expects a world of 4 and rank 0 one of 3\. Give all ranks one WORLD_SIZE\./);
     for (const { saw } of survivors()) expectTold(saw.beyondWorld, { code: 'OUT_OF_RANGE', says: /rank 3 of 3/ });
   });

@@ -1,4 +1,5 @@
 export { type LaunchSource } from './launch-row.ts';
+export { launcherProcess } from './launcher-process.ts';
 export { nodeFlags } from './node-flags.ts';
 export { rankEnvironment, type WorldPlan } from './rank-environment.ts';
 export { describeFailure, type RankFailure } from './rank-failure.ts';

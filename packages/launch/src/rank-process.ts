@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { launcherVariable } from './launcher-process.ts';
 import { readReport, type RankReport, reportVariable } from './rank-report.ts';
 
 /** How a rank's process is started. */
@@ -50,7 +51,7 @@ export class RankProcess {
     const { rank, args, env, reportFile, channel } = command;
     this.rank = rank;
     this.child = spawn(process.execPath, args, {
-      env: { ...env, [reportVariable]: reportFile },
+      env: { ...env, [reportVariable]: reportFile, [launcherVariable]: String(process.pid) },
       stdio: ['ignore', 'pipe', 'pipe', ...(channel ? (['ipc'] as const) : [])],
       serialization: 'advanced',
       detached: process.platform !== 'win32',

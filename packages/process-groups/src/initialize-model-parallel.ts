@@ -1,5 +1,5 @@
 import { ConfigError } from '@megatron-ts/errors';
-import { resolveLaunch, threadsPerRank } from '@megatron-ts/launch';
+import { launcherProcess, resolveLaunch, threadsPerRank } from '@megatron-ts/launch';
 import { createMesh } from '@megatron-ts/mesh';
 import { engine } from '@megatron-ts/tensor';
 import { availableParallelism } from 'node:os';
@@ -58,6 +58,8 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
   engine.setThreads(threads);
   engine.setOversubscribed(threads * launch.localWorldSize > availableParallelism());
   engine.installSignalHandlers();
+  const launcher = launcherProcess();
+  if (launcher !== undefined) engine.dieWithParent(launcher);
   const world = World.join(launch, { timeoutMs, slowMs });
   return new ParallelContext({ launch, mesh, world, seed, device });
 }

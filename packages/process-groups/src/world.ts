@@ -1,3 +1,4 @@
+import { EngineError, ProcessGroupError } from '@megatron-ts/errors';
 import type { Launch } from '@megatron-ts/launch';
 import { engine } from '@megatron-ts/tensor';
 
@@ -18,11 +19,22 @@ interface Membership {
 const memberships = new Map<string, Membership>();
 
 function join({ job, rank, worldSize: size }: Launch, { timeoutMs, slowMs }: Deadlines): Membership {
-  const handle = engine.worldJoin({ job, rank, size, timeoutMs, slowMs, joinTimeoutMs: timeoutMs });
+  const handle = joinOrSay({ job, rank, size, timeoutMs, slowMs, joinTimeoutMs: timeoutMs });
   process.once('exit', (code) => {
     if (code === 0) engine.worldLeave(handle); // peers of a rank that failed are told that it died, not that it left
   });
   return { handle, contexts: new Map() };
+}
+
+/** A world that cannot be joined (its size differs, shared memory is full) is a matter of process groups, not of one operation. */
+function joinOrSay(options: Parameters<typeof engine.worldJoin>[0]): number {
+  try {
+    return engine.worldJoin(options);
+  } catch (cause) {
+    if (cause instanceof EngineError && cause.code === 'ENGINE_REFUSED')
+      throw new ProcessGroupError('JOIN_FAILED', cause.message, { cause });
+    throw cause;
+  }
 }
 
 /** This process's membership of a job. */

@@ -11,7 +11,10 @@ const groupCodes = new Set(['PEER_LOST', 'MISMATCH', 'TIMEOUT', 'ABORTED']);
 function translate(name: string, cause: unknown): Error {
   const { code, message } = cause as { code?: string; message?: string };
   const sentence = message ?? String(cause);
-  if (code !== undefined && groupCodes.has(code)) return new ProcessGroupError(code as 'TIMEOUT', sentence, { cause });
+  if (code !== undefined && groupCodes.has(code)) {
+    const culprits = native.lastFailure()?.culprits ?? [];
+    return new ProcessGroupError(code as 'TIMEOUT', sentence, { cause, fields: { culprits } });
+  }
   const place = where(name);
   const text = place === name || sentence.startsWith(place) ? sentence : `${place}: ${sentence}`;
   return new EngineError(code === 'OUT_OF_MEMORY' || code === 'ENGINE_PANIC' ? code : 'ENGINE_REFUSED', text, { cause });
