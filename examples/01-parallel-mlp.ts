@@ -4,13 +4,14 @@ import { Adam, DistributedDataParallel, initializeModelParallel, mseLoss, Parall
 
 /** Inputs and targets of one step, the same on every rank: y is a rotation of x, so there is something to learn. */
 function batch(step: number): { x: Float32Array; y: Float32Array } {
-  const random = (i: number) => ((Math.sin((step * 65_537 + i) * 12.9898) * 43_758.5453) % 1) + 0;
+  const random = (i: number) => (Math.sin((step * 65_537 + i) * 12.9898) * 43_758.5453) % 1;
   const x = Float32Array.from({ length: 32 * 8 * 256 }, (_, i) => random(i));
   return { x, y: x.map((_, i) => x[i - (i % 256) + ((i + 1) % 256)] ?? 0) };
 }
 
+// Two ranks share the layer's matrices; with twice as many, two pairs share the gradients.
 const worldSize = Number(process.env['WORLD_SIZE'] ?? 1);
-await using ctx = await initializeModelParallel({ tensorModelParallelSize: worldSize, seed: 1234 });
+await using ctx = await initializeModelParallel({ tensorModelParallelSize: Math.min(2, worldSize), seed: 1234 });
 const mlp = new ParallelMLP({ hiddenSize: 256, ffnHiddenSize: 1024, tpGroup: ctx.tp }).initialize(ctx);
 const model = new DistributedDataParallel(mlp, { dpGroup: ctx.dp, gradReduction: 'mean' });
 const optimizer = new Adam(model.parameters(), { lr: 1e-3 });

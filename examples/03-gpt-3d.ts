@@ -38,11 +38,10 @@ const sampler = new MicrobatchSampler({
 });
 
 // This rank's stage: embeddings on the first, head and loss on the last, layers cut over the tensor-parallel ranks.
-const gpt = new GPTModel({ ctx, vocabSize: 256, maxSequenceLength: 32, hiddenSize: 64, numLayers: 4, numAttentionHeads: 4 }).initialize(
-  ctx,
-);
+const config = { vocabSize: 256, maxSequenceLength: 32, hiddenSize: 64, numLayers: 4, numAttentionHeads: 4 };
+const gpt = new GPTModel({ ...config, ctx }).initialize(ctx);
 const model = new DistributedDataParallel(gpt, { dpGroup: ctx.dp });
-const optimizer = new Adam(model.parameters(), { lr: 3e-3, clipGradNorm: 1 });
+const optimizer = new Adam(model.parameters(), { lr: 1e-3, clipGradNorm: 1 });
 const schedule = oneForwardOneBackward({ numStages: ctx.pp.size, numMicrobatches: sampler.numMicrobatches });
 
 for (let n = 0; n < Number(values.steps) && !ctx.stopRequested; n++) {

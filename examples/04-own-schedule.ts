@@ -20,9 +20,8 @@ const eager = scheduleFromCompute('eager', ['F0 F1 F2 B0 F3 B1 B2 B3', 'F0 B0 F1
 const reference = oneForwardOneBackward({ numStages: 2, numMicrobatches: 4 });
 if (isMain) console.log(`${drawSchedule(eager)}\n\n${drawSchedule(reference)}\n`);
 
-const gpt = new GPTModel({ ctx, vocabSize: 256, maxSequenceLength: 32, hiddenSize: 32, numLayers: 2, numAttentionHeads: 2 }).initialize(
-  ctx,
-);
+const config = { vocabSize: 256, maxSequenceLength: 32, hiddenSize: 32, numLayers: 2, numAttentionHeads: 2 };
+const gpt = new GPTModel({ ...config, ctx }).initialize(ctx);
 const model = new DistributedDataParallel(gpt, { dpGroup: ctx.dp });
 const tokens = new TextEncoder().encode('a schedule is data. '.repeat(50));
 const sampler = new MicrobatchSampler({

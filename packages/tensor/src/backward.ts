@@ -91,9 +91,8 @@ function runWeight(node: Node, backwardWeight: (...grads: AnyTensor[]) => void):
 }
 
 function finish(node: Node): void {
-  const parameters = node.inputs.flatMap(({ asParameter }) => (asParameter === undefined ? [] : [asParameter]));
   node.free();
-  for (const parameter of parameters) node.tape.finishUse(parameter);
+  for (const { asParameter } of node.inputs) if (asParameter !== undefined) node.tape.finishUse(asParameter);
 }
 
 /** A graph of which a part is gone must not give part of a gradient. */

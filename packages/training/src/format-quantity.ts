@@ -23,7 +23,7 @@ export function formatDuration(seconds: number): string {
 function scaled(value: number, base: number): [string, string] {
   let rest = value;
   let unit = 0;
-  while (Math.abs(rest) >= base && unit < units.length - 1) {
+  while (Math.round(Math.abs(rest)) >= base && unit < units.length - 1) {
     rest /= base;
     unit++;
   }

@@ -22,7 +22,7 @@ export function countParameters(parameters: readonly Parameter[]): {
 }
 
 /**
- * The model as a tree: every module and parameter with its parameters on this rank, in the whole model, and their bytes.
+ * This rank's part of the model as a tree: every module and parameter with its parameters here, on all ranks that share it, and bytes here.
  * Works before `initialize`: nothing is allocated.
  */
 export function summary(model: Module): string {
@@ -34,8 +34,9 @@ export function summary(model: Module): string {
   }));
   for (const [name, parameter] of parameters)
     rows.push({ name, form: `${parameter.dtype} [${parameter.shape.join(', ')}]`, parameters: [parameter] });
-  rows.sort((a, b) => order(a.name, [...parameters.keys()]) - order(b.name, [...parameters.keys()]) || a.name.length - b.name.length);
-  return table([['module', 'form', 'local', 'global', 'bytes'], ...rows.map(cells)]);
+  const names = [...parameters.keys()];
+  rows.sort((a, b) => order(a.name, names) - order(b.name, names) || a.name.length - b.name.length);
+  return table([['module', 'form', 'local', 'global', 'bytes'], ...rows.map((row) => cells(row, rows))]);
 }
 
 /** Modules stand where their first parameter stands. */
@@ -44,12 +45,13 @@ function order(name: string, names: readonly string[]): number {
   return at === -1 ? names.length : at;
 }
 
-function cells({ name, form, parameters }: Row): string[] {
+function cells({ name, form, parameters }: Row, rows: readonly Row[]): string[] {
   const { local, global, bytes } = countParameters(parameters);
-  const depth = name === '' ? 0 : name.split('.').length;
-  const label = name === '' ? 'model' : (name.split('.').at(-1) ?? name);
+  const above = rows.map((row) => row.name).filter((other) => name !== '' && (other === '' || name.startsWith(`${other}.`)));
+  const parent = above.reduce((longest, other) => (other.length > longest.length ? other : longest), '');
+  const label = name === '' ? 'model' : name.slice(parent === '' ? 0 : parent.length + 1);
   const tied = parameters.length === 1 && parameters[0]?.tiedTo !== undefined && name !== '' ? ' (tied)' : '';
-  return [`${'  '.repeat(depth)}${label}${tied}`, form, formatCount(local), formatCount(global), formatBytes(bytes)];
+  return [`${'  '.repeat(above.length)}${label}${tied}`, form, formatCount(local), formatCount(global), formatBytes(bytes)];
 }
 
 function table(rows: readonly (readonly string[])[]): string {
