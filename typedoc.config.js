@@ -10,7 +10,7 @@ export default {
   entryPoints: [...['index', 'schedule', 'testing'].map((name) => `packages/core/src/${name}.ts`), 'packages/native/index.d.ts'],
   tsconfig: 'tsconfig.docs.json',
   readme: 'README.md',
-  projectDocuments: ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/guides/*.md', 'docs/decisions/*.md'],
+  projectDocuments: ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/*.md', 'docs/guides/*.md', 'docs/decisions/*.md'],
   blockTags: [...OptionDefaults.blockTags, '@source'],
   excludeInternal: true,
   excludePrivate: true,

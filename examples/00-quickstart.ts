@@ -57,7 +57,10 @@ const schedule = oneForwardOneBackward({ numStages: ctx.pp.size, numMicrobatches
 const layout = { data: ctx.dp.size, pipeline: ctx.pp.size, tensor: ctx.tp.size };
 const metrics = isMain ? new MetricsFile('quickstart', { seed: training.seed, config: { ...config, ...training }, layout }) : undefined;
 const progress = isMain ? new Progress({ totalSteps: training.numSteps, lossUnit: 'nats per byte' }) : undefined;
-if (isMain) console.log(`${summary(gpt)}\n\nThis is the part of rank 0: ${ctx.world.size} ranks, data ${layout.data} x pipeline ${layout.pipeline} x tensor ${layout.tensor}.\n`);
+if (isMain) {
+  const mesh = `data ${layout.data} x pipeline ${layout.pipeline} x tensor ${layout.tensor}`;
+  console.log(`${summary(gpt)}\n\nThis is the part of rank 0: ${ctx.world.size} ranks, ${mesh}.\n`);
+}
 
 for (let n = 0; n < training.numSteps && !ctx.stopRequested; n++) {
   const started = performance.now();

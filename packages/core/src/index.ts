@@ -113,7 +113,7 @@ export type {
   VocabShard,
 } from '@megatron-ts/tensor-parallel';
 export { countParameters, formatBytes, formatCount, formatDuration, generate, MetricsFile, Progress, summary } from '@megatron-ts/training';
-export type { GenerateOptions, ProgressOptions, RunHeader, StepMetrics } from '@megatron-ts/training';
+export type { GenerateOptions, ParameterCount, ProgressOptions, RunHeader, StepMetrics } from '@megatron-ts/training';
 export {
   GPTEmbedding,
   GPTModel,

@@ -69,7 +69,9 @@ export {
 export type {
   AnyTensor,
   ArgumentGradients,
+  AxisPlace,
   BackwardFunction,
+  ConstantRule,
   Dims,
   DType,
   EmbeddingOptions,
@@ -86,8 +88,10 @@ export type {
   MemoryStats,
   ModuleHooks,
   Node,
+  NormalRule,
   NotPartial,
   OpDefinition,
+  OpForward,
   OpOutput,
   OutputGradients,
   ParameterOptions,
@@ -107,5 +111,6 @@ export type {
   TensorForm,
   TensorOptions,
   TypedArrayOf,
+  UniformRule,
   Whole,
 } from '@megatron-ts/tensor';

@@ -17,7 +17,9 @@ export interface MicrobatchSamplerOptions {
   readonly globalBatchSize: number;
   /** Samples of one forward pass. */
   readonly microbatchSize: number;
+  /** Ranks that share the samples of a step. */
   readonly dataParallelSize: number;
+  /** Which of them this is. */
   readonly dataParallelRank: number;
   /** Whole number. */
   readonly seed: number;

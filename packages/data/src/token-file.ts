@@ -3,15 +3,19 @@ import { ConfigError } from '@megatron-ts/errors';
 
 /** The tokens of one file. */
 export interface TokenFile {
+  /** Where it was read. */
   readonly path: string;
   /** One byte per token, in the order of the file. */
   readonly tokens: Uint8Array;
+  /** Number of different tokens. */
   readonly vocabularySize: number;
 }
 
 /** Tokens to learn from, and tokens kept back to measure with. */
 export interface TokenSplit {
+  /** The first part. */
   readonly train: Uint8Array;
+  /** The last part. */
   readonly validation: Uint8Array;
 }
 

@@ -4,6 +4,7 @@ import { positiveIntegerProblems } from './positive-integers.ts';
 
 /** Layers to spread over a pipeline. */
 export interface LayerAssignment {
+  /** Layers of the whole model. */
   readonly numLayers: number;
   /** Pipeline ranks. */
   readonly numStages: number;

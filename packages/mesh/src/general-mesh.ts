@@ -8,11 +8,15 @@ import { positiveIntegerProblems } from './positive-integers.ts';
 export interface MeshConfig {
   /** Number of ranks launched. */
   readonly worldSize: number;
+  /** Ranks that share each layer's matrices. */
   readonly tensorModelParallelSize?: number | undefined;
+  /** Stages. */
   readonly pipelineModelParallelSize?: number | undefined;
   /** Model chunks per pipeline rank; more than 1 needs a pipeline of at least 2. */
   readonly virtualPipelineModelParallelSize?: number | undefined;
+  /** Ranks that share each sequence. */
   readonly contextParallelSize?: number | undefined;
+  /** Ranks that share the experts. */
   readonly expertModelParallelSize?: number | undefined;
   /** World ranks the mesh covers, in grid order; all of the world when left out. */
   readonly ranks?: readonly number[] | undefined;

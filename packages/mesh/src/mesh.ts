@@ -9,11 +9,17 @@ import { createGrid, type Grid, gridCoordinates, gridGroups } from './grid.ts';
 
 /** Sizes of every axis. `dp` is world / (tp x cp x pp); `expertDp` is world / (tp x ep x pp). */
 export interface MeshSizes {
+  /** Tensor-parallel ranks. */
   readonly tp: number;
+  /** Context-parallel ranks. */
   readonly cp: number;
+  /** Expert-parallel ranks. */
   readonly ep: number;
+  /** Data-parallel ranks. */
   readonly dp: number;
+  /** Pipeline stages. */
   readonly pp: number;
+  /** Ranks that hold the same experts. */
   readonly expertDp: number;
   /** Model chunks per pipeline rank. */
   readonly virtualPp: number;

@@ -8,6 +8,7 @@ export interface MicrobatchConfig {
   readonly globalBatchSize: number;
   /** Samples of one forward pass on one rank. */
   readonly microbatchSize: number;
+  /** Ranks that share the samples of a step. */
   readonly dataParallelSize: number;
 }
 

@@ -1,7 +1,7 @@
 import { ConfigError, MegatronError, ProcessGroupError } from '@megatron-ts/errors';
 import type { Launch } from '@megatron-ts/launch';
 import type { Mesh } from '@megatron-ts/mesh';
-import { ambient, engine, type InitializationContext, scope, type Synchronous, tensor } from '@megatron-ts/tensor';
+import { ambient, type AxisPlace, engine, type InitializationContext, scope, type Synchronous, tensor } from '@megatron-ts/tensor';
 import { allReduce } from './collectives.ts';
 import { ProcessGroup } from './process-group.ts';
 import { takeUnwaited } from './work.ts';
@@ -95,7 +95,7 @@ export class ParallelContext implements InitializationContext {
   }
 
   /** This rank's place on an axis. */
-  coordinates(axis: string): { readonly size: number; readonly rank: number } {
+  coordinates(axis: string): AxisPlace {
     return this.group(axis);
   }
 

@@ -70,7 +70,16 @@ describe('groups', () => {
 
   it('count their operations and the bytes this rank put in', () => {
     for (const { counts } of ranks)
-      expect(counts).toEqual({ allReduce: 3, allGather: 2, reduceScatter: 1, broadcast: 1, allToAll: 1, exchange: 1, barrier: 1, bytes: 288 });
+      expect(counts).toEqual({
+        allReduce: 3,
+        allGather: 2,
+        reduceScatter: 1,
+        broadcast: 1,
+        allToAll: 1,
+        exchange: 1,
+        barrier: 1,
+        bytes: 288,
+      });
   });
 });
 
@@ -140,8 +149,7 @@ describe('ctx.step', () => {
   });
 
   it('leaves no trace when it throws', () => {
-    for (const { step } of ranks)
-      expect(step).toMatchObject({ isRestored: true, newHandles: 0, inside: { step: 7, sum: 1111 } });
+    for (const { step } of ranks) expect(step).toMatchObject({ isRestored: true, newHandles: 0, inside: { step: 7, sum: 1111 } });
   });
 });
 

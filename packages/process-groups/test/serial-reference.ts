@@ -59,7 +59,13 @@ function reduceOne(column: Values, op: ReduceOp, dtype: DType): number | bigint 
 /** What a reduction over ranks gives, one rank after another on one thread. */
 export function serialReduction(inputs: readonly Values[], op: ReduceOp, dtype: DType): Values {
   const length = inputs[0]?.length ?? 0;
-  const reduced = Array.from({ length }, (_, i) => reduceOne(inputs.map((values) => values[i] ?? 0), op, dtype));
+  const reduced = Array.from({ length }, (_, i) =>
+    reduceOne(
+      inputs.map((values) => values[i] ?? 0),
+      op,
+      dtype,
+    ),
+  );
   if (dtype !== 'bf16' && dtype !== 'f16') return reduced;
   return scope(() => read(tensor(Float32Array.from(reduced as number[]), [length], { dtype })));
 }

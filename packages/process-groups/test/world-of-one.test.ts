@@ -194,11 +194,7 @@ describe('bad options', () => {
       { seed: 0.5 },
       'INVALID_OPTION initializeModelParallel: seed 0.5 is not a whole number from 0 to 2^53 - 1. Give one.',
     ],
-    [
-      'another device',
-      { device: 'cuda' as 'cpu' },
-      'INVALID_OPTION initializeModelParallel: device "cuda" is not built. Use "cpu".',
-    ],
+    ['another device', { device: 'cuda' as 'cpu' }, 'INVALID_OPTION initializeModelParallel: device "cuda" is not built. Use "cpu".'],
     [
       'a deadline of nothing',
       { timeoutMs: 0 },

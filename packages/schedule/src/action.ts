@@ -9,17 +9,21 @@ export type ComputeKind = 'forward' | 'backward' | 'backwardInput' | 'backwardWe
 
 /** One microbatch through one stage: forwards, backwards, or one half of backwards. */
 export interface ComputeAction {
+  /** Forward, backward, or one half of a backward. */
   readonly kind: ComputeKind;
   /** Global stage, 0 at the input. */
   readonly stage: number;
   /** Index of the model chunk on this rank that holds the stage. */
   readonly chunk: number;
+  /** Number of the microbatch. */
   readonly microbatch: number;
 }
 
 /** Two computations of different microbatches which the executor may run interleaved, so that one hides the other's communication. */
 export interface OverlapAction {
+  /** Tells it from other actions. */
   readonly kind: 'overlap';
+  /** The two computations, of different microbatches. */
   readonly parts: readonly [ComputeAction, ComputeAction];
 }
 
@@ -28,8 +32,11 @@ export type Payload = 'activation' | 'gradient';
 
 /** One message as one of its two ends sees it. */
 export interface Transfer {
+  /** Which end this is. */
   readonly direction: 'send' | 'receive';
+  /** What travels. */
   readonly payload: Payload;
+  /** Number of the microbatch. */
   readonly microbatch: number;
   /** Stage that produces the payload. */
   readonly fromStage: number;
@@ -43,7 +50,9 @@ export interface Transfer {
 
 /** Sends and receives that belong together: all are posted at once, and the exchange is over when each has met its counterpart. */
 export interface ExchangeAction {
+  /** Tells it from other actions. */
   readonly kind: 'exchange';
+  /** All messages that are posted together. */
   readonly transfers: readonly Transfer[];
 }
 
@@ -52,7 +61,9 @@ export type Action = ComputeAction | OverlapAction | ExchangeAction;
 
 /** A computation before its stage is known: the placement tells the stage from rank, chunk and microbatch. */
 export interface ComputeStep {
+  /** Forward, backward, or one half of a backward. */
   readonly kind: ComputeKind;
+  /** Number of the microbatch. */
   readonly microbatch: number;
   /** 0 when left out. */
   readonly chunk?: number | undefined;
@@ -60,7 +71,9 @@ export interface ComputeStep {
 
 /** Two steps to be run interleaved. */
 export interface OverlapStep {
+  /** Tells it from other steps. */
   readonly kind: 'overlap';
+  /** The two steps, of different microbatches. */
   readonly parts: readonly [ComputeStep, ComputeStep];
 }
 

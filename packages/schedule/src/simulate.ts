@@ -14,8 +14,11 @@ export interface SimulationOptions extends ScheduleCosts {
 
 /** An action on the clock. */
 export interface TimedAction {
+  /** What was done. */
   readonly action: Action;
+  /** When it began, in the unit of the costs. */
   readonly start: number;
+  /** When it was over. */
   readonly end: number;
 }
 
@@ -27,6 +30,7 @@ export interface RankTimes {
   readonly idle: number;
   /** From the start of the first computation to the end of the last. */
   readonly span: number;
+  /** Every action of the rank, in order. */
   readonly timeline: readonly TimedAction[];
 }
 
@@ -36,6 +40,7 @@ export interface SimulatedSchedule {
   readonly makespan: number;
   /** Idle part of all ranks' time, 0 to 1. */
   readonly bubble: number;
+  /** What the clock showed for each rank. */
   readonly ranks: readonly RankTimes[];
 }
 

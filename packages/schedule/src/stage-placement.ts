@@ -6,12 +6,15 @@
 
 /** A place for a stage: a model chunk of a pipeline rank. */
 export interface Seat {
+  /** Pipeline rank. */
   readonly rank: number;
+  /** Model chunk of that rank. */
   readonly chunk: number;
 }
 
 /** For each route, the seat of each stage. */
 export interface StagePlacement {
+  /** By route and stage. */
   readonly routes: readonly (readonly Seat[])[];
 }
 

@@ -15,12 +15,20 @@ export type ArgumentGradients<A extends readonly unknown[]> = { readonly [K in k
 /** Gradients of the outputs, in their form. */
 export type OutputGradients<O extends OpOutput> = O extends AnyTensor ? Tensor : { readonly [K in keyof O]: Tensor };
 
+/** What the forward of an own operation gives. */
+export interface OpForward<O extends OpOutput, S> {
+  /** The result. */
+  readonly output: O;
+  /** What backward needs of it. */
+  readonly saved: S;
+}
+
 /** An operation with its own backward. */
 export interface OpDefinition<A extends readonly unknown[], O extends OpOutput, S> {
   /** Name in errors. */
   readonly name: string;
   /** Computes the output, unrecorded, and says what backward needs. */
-  readonly forward: (...args: A) => { readonly output: O; readonly saved: S };
+  readonly forward: (...args: A) => OpForward<O, S>;
   /** Gradients of the arguments from that of the output, unrecorded. */
   readonly backward: (grad: OutputGradients<O>, saved: S) => ArgumentGradients<A>;
   /** Weight gradients, written into `parameter.gradTarget()`; may run later than `backward`. */

@@ -18,7 +18,7 @@ export interface FillOptions {
 
 /** Fills local memory with the values of the whole tensors at this rank's rectangles. */
 export function fillByRule(handle: number, { name, shape, meta, init, seed }: FillOptions): void {
-  if (init.kind === 'zeros' || init.kind === 'ones') {
+  if (init.kind !== 'normal' && init.kind !== 'uniform') {
     engine.fill(handle, init.kind === 'ones' ? 1 : 0);
     return;
   }

@@ -39,6 +39,7 @@ export class Node implements Recording {
   readonly sourceOutputs: readonly number[];
   /** Position in the order of forwards. */
   readonly sequence: number;
+  /** The tape it belongs to. */
   readonly tape: Tape;
   /** Module call in which the operation ran. */
   readonly frame: Frame | undefined;
@@ -49,7 +50,7 @@ export class Node implements Recording {
   /** Whether the gradient of an output is a sum this node owns alone. */
   readonly ownsGrad: boolean[];
   /** Shapes of the outputs, for those that no gradient reaches. */
-  readonly outputs: readonly { readonly shape: readonly number[]; readonly dtype: AnyTensor['dtype'] }[];
+  readonly outputs: readonly Pick<AnyTensor, 'shape' | 'dtype'>[];
   private live = true;
 
   constructor(recording: Recording, outputs: readonly AnyTensor[]) {

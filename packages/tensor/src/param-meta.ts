@@ -9,11 +9,33 @@ export interface Rectangle {
 }
 
 /** How a parameter is filled at `initialize`; drawn per element from (seed, name, global index), so alike on every layout. */
-export type InitRule =
-  | { readonly kind: 'zeros' }
-  | { readonly kind: 'ones' }
-  | { readonly kind: 'normal'; readonly mean?: number; readonly std: number }
-  | { readonly kind: 'uniform'; readonly low: number; readonly high: number };
+export type InitRule = ConstantRule | NormalRule | UniformRule;
+
+/** Every element is 0, or 1. */
+export interface ConstantRule {
+  /** Which of the two. */
+  readonly kind: 'zeros' | 'ones';
+}
+
+/** Drawn from a normal distribution. */
+export interface NormalRule {
+  /** Tells it from other rules. */
+  readonly kind: 'normal';
+  /** Mean; 0 by default. */
+  readonly mean?: number;
+  /** Standard deviation. */
+  readonly std: number;
+}
+
+/** Drawn evenly from an interval. */
+export interface UniformRule {
+  /** Tells it from other rules. */
+  readonly kind: 'uniform';
+  /** Lower end. */
+  readonly low: number;
+  /** Upper end. */
+  readonly high: number;
+}
 
 /** One tensor in the sense of the model (q, k, v, gate, up, …), of which a parameter holds rectangles. */
 export interface LogicalTensor {

@@ -10,6 +10,14 @@ import type { Placement, Replicated } from './placement.ts';
 import { dtypeCode } from './dtype.ts';
 import { type AnyTensor, Tensor } from './tensor.ts';
 
+/** A rank's place on a mesh axis. */
+export interface AxisPlace {
+  /** Ranks on the axis. */
+  readonly size: number;
+  /** Which of them this is. */
+  readonly rank: number;
+}
+
 /** What `initialize` needs of the world; a ParallelContext is one. */
 export interface InitializationContext {
   /** Seed of all draws. */
@@ -17,7 +25,7 @@ export interface InitializationContext {
   /** Where parameters live. */
   readonly device: string;
   /** This rank's place on a mesh axis. @throws ConfigError for an axis that does not exist */
-  coordinates(axis: string): { readonly size: number; readonly rank: number };
+  coordinates(axis: string): AxisPlace;
 }
 
 /** Options of a parameter. */

@@ -8,5 +8,6 @@ export type { RunHeader } from './metrics-file.ts';
 export { Progress } from './progress.ts';
 export type { ProgressOptions, StepMetrics } from './progress.ts';
 export { countParameters, summary } from './summary.ts';
+export type { ParameterCount } from './summary.ts';
 export { generate } from './generate.ts';
 export type { GenerateOptions } from './generate.ts';

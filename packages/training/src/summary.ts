@@ -7,12 +7,18 @@ interface Row {
   readonly parameters: readonly Parameter[];
 }
 
-/** Parameters on this rank, in the whole model, and bytes on this rank; a tied weight counts once. */
-export function countParameters(parameters: readonly Parameter[]): {
+/** How many numbers parameters hold. */
+export interface ParameterCount {
+  /** On this rank. */
   readonly local: number;
+  /** In the whole tensors of which this rank holds parts. */
   readonly global: number;
+  /** Bytes on this rank. */
   readonly bytes: number;
-} {
+}
+
+/** Counts parameters; a tied weight counts once. */
+export function countParameters(parameters: readonly Parameter[]): ParameterCount {
   const own = parameters.filter(({ tiedTo }) => tiedTo === undefined);
   return {
     local: own.reduce((sum, { numel }) => sum + numel, 0),

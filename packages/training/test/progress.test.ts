@@ -22,12 +22,8 @@ describe('progress', () => {
   it('redraws one line on a terminal, and ends it after the last step', () => {
     const lines = written({ isTerminal: true }, all);
     expect(lines).toHaveLength(10);
-    expect(lines[0]).toBe(
-      '\r\u001b[2Kstep  1/10 · loss 5.000 nats per token · grad norm 1.25 · 12.3 k tokens/s · 0:18 left · memory …',
-    );
-    expect(lines[9]).toBe(
-      '\r\u001b[2Kstep 10/10 · loss 0.500 nats per token · grad norm 1.25 · 12.3 k tokens/s · 0:00 left · memory …\n',
-    );
+    expect(lines[0]).toBe('\r\u001b[2Kstep  1/10 · loss 5.000 nats per token · grad norm 1.25 · 12.3 k tokens/s · 0:18 left · memory …');
+    expect(lines[9]).toBe('\r\u001b[2Kstep 10/10 · loss 0.500 nats per token · grad norm 1.25 · 12.3 k tokens/s · 0:00 left · memory …\n');
   });
 
   it('writes plain lines elsewhere, every few steps and the last', () => {
@@ -37,7 +33,12 @@ describe('progress', () => {
   });
 
   it('writes about twenty lines however long the run is', () => {
-    expect(written({ totalSteps: 1000 }, Array.from({ length: 1000 }, (_, i) => i))).toHaveLength(21);
+    expect(
+      written(
+        { totalSteps: 1000 },
+        Array.from({ length: 1000 }, (_, i) => i),
+      ),
+    ).toHaveLength(21);
     expect(written({ totalSteps: 3 }, [0, 1, 2])).toHaveLength(3);
   });
 

@@ -67,7 +67,11 @@ describe('summary', () => {
 
   it('tells the rank its part of what all ranks hold', () => {
     const rows = summary(new GPTModel({ ...small, ctx: lastRank(2, 1) })).split('\n');
-    const row = (name: string) => rows.find((line) => line.trim().startsWith(`${name} `))?.split(/ {2,}/).slice(-3);
+    const row = (name: string) =>
+      rows
+        .find((line) => line.trim().startsWith(`${name} `))
+        ?.split(/ {2,}/)
+        .slice(-3);
     expect(row('qkv')).toEqual(['108', '216', '432 B']);
     expect(row('finalNorm')).toEqual(['16', '16', '64 B']);
   });

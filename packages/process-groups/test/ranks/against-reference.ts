@@ -51,7 +51,11 @@ export function reductions({ world }: ParallelContext): Verdict[] {
     const name = `${op} ${dtype}[${count * world.size}]`;
     verdicts.expect(`allReduce ${name}`, () => allReduce(inputOf(own, [count * world.size], dtype), { group: world, op }).wait(), whole);
     const mine = rowsOf(whole, world.rank * count, count, 1);
-    verdicts.expect(`reduceScatter ${name}`, () => reduceScatter(inputOf(own, [count * world.size], dtype), { group: world, op }).wait(), mine);
+    verdicts.expect(
+      `reduceScatter ${name}`,
+      () => reduceScatter(inputOf(own, [count * world.size], dtype), { group: world, op }).wait(),
+      mine,
+    );
   };
   for (const dtype of reducible) for (const op of ops) for (const count of sizes) check(op, dtype, count);
   for (const count of sizes)

@@ -105,7 +105,13 @@ async function severalContexts(whole: ParallelContext) {
   const sideBySide = scope(() => {
     const groups = self % 2 === 0 ? [whole.tp, half.tp, twin.tp, odd.world] : [odd.world, twin.tp, half.tp, whole.tp];
     const works = groups.map((group) => ({ group, work: allReduce(tensor([10 ** self]), { group }) }));
-    return [whole.tp, half.tp, twin.tp, odd.world].map((group) => works.find((own) => own.group === group)?.work.wait().item() ?? NaN);
+    return [whole.tp, half.tp, twin.tp, odd.world].map(
+      (group) =>
+        works
+          .find((own) => own.group === group)
+          ?.work.wait()
+          .item() ?? NaN,
+    );
   });
   const places = [half.world.rank, odd.world.rank, odd.dp.size];
   await twin.destroy();
@@ -187,7 +193,8 @@ async function failingSteps(ctx: ParallelContext) {
 
 /** Gradients of four kinds, finished on a mesh of tensor 2 x pipeline 2. */
 function finishedGradients(ctx: ParallelContext) {
-  const describe = (given: Partial<ReturnType<typeof wholeTensor>>) => new Parameter({ shape: [2], meta: { ...wholeTensor([2]), ...given } });
+  const describe = (given: Partial<ReturnType<typeof wholeTensor>>) =>
+    new Parameter({ shape: [2], meta: { ...wholeTensor([2]), ...given } });
   const partial = describe({ gradPartialOver: ['tp'] });
   const absent = describe({ gradPartialOver: ['tp'] });
   const shared = describe({ sharedOver: 'embedding' });

@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest';
+import { example, numbersAfter, type ProgramEnd, runExample, runProgram } from './run-example.ts';
+
+const clean = { code: 0, stderr: '', orphans: [], sharedMemory: [] };
+
+/** Losses that a program printed with five digits. */
+function curveOf(end: ProgramEnd, steps: number): number[] {
+  expect(end).toMatchObject(clean);
+  const losses = numbersAfter('loss', end.lines);
+  expect(losses).toHaveLength(steps);
+  return losses;
+}
+
+/** Tensor parallelism adds products in another order: close, not bitwise. The printed digits may differ by one in the last place. */
+function expectSamePrint(actual: readonly number[], expected: readonly number[]): void {
+  expect(actual).toHaveLength(expected.length);
+  actual.forEach((loss, n) => expect(Math.abs(loss - (expected[n] ?? NaN))).toBeLessThan(1.5e-5));
+}
+
+describe('01, a parallel MLP', () => {
+  it('gives the same curve on 1, 2 and 4 ranks, and without a launcher', async () => {
+    const one = curveOf(await runExample('01-parallel-mlp.ts', 1), 20);
+    const two = curveOf(await runExample('01-parallel-mlp.ts', 2), 20);
+    const four = curveOf(await runExample('01-parallel-mlp.ts', 4), 20);
+    expectSamePrint(two, one);
+    expect(four).toEqual(two); // the same tensor-parallel sums, and the mean of equal gradients: bitwise
+    expect(one[19]).toBeLessThan((one[0] ?? 0) / 3);
+    const alone = await runProgram(['--conditions=@megatron-ts/source', '--import', 'tsx', example('01-parallel-mlp.ts')]);
+    expect(curveOf(alone, 20)).toEqual(one);
+  });
+});
+
+describe('02, a layer of one’s own', () => {
+  it('has the gradient of its central differences, and finds what is hidden in the data', async () => {
+    const end = await runExample('02-own-layer.ts', 1);
+    const losses = curveOf(end, 6);
+    expect(numbersAfter('most', end.lines)[0]).toBeLessThan(1e-4);
+    expect(losses[5]).toBeLessThan((losses[0] ?? 0) / 1000);
+    expect(numbersAfter('scale', end.lines)[0]).toBeCloseTo(3, 1);
+  });
+});
+
+describe('03, a GPT on a 3-D mesh', () => {
+  it('gives the same curve on one rank and on data 2 x pipeline 2 x tensor 2', async () => {
+    const one = await runExample('03-gpt-3d.ts', 1);
+    const eight = await runExample('03-gpt-3d.ts', 8, { options: ['--tensor', '2', '--pipeline', '2'] });
+    expectSamePrint(curveOf(eight, 10), curveOf(one, 10));
+    const [norms, others] = [numbersAfter('norm', one.lines), numbersAfter('norm', eight.lines)];
+    norms.forEach((norm, n) => expect((others[n] ?? NaN) / norm).toBeCloseTo(1, 4));
+    expect(numbersAfter('loss', one.lines)[9]).toBeLessThan(4.5);
+  });
+});
+
+describe('04, a schedule of one’s own', () => {
+  it('gives the bits of 1F1B, and is drawn beside it', async () => {
+    const end = await runExample('04-own-schedule.ts', 2);
+    expect(end).toMatchObject(clean);
+    expect(end.lines.at(-1)).toMatch(/^loss 5\.\d{5}; both schedules give the same bits$/);
+    expect(end.lines[0]).toBe('eager: 2 stages, 4 microbatches, makespan 15, bubble 20 %');
+    expect(end.lines).toContain('rank 0 F0 F1 F2 .  B0--- F3 B1--- .  B2--- .  B3---');
+  });
+
+  it('says how many ranks it needs', async () => {
+    const { code, stderr, orphans } = await runExample('04-own-schedule.ts', 3);
+    expect({ code, orphans }).toEqual({ code: 1, orphans: [] });
+    const last = stderr.trimEnd().split('\n').at(-1);
+    expect(last).toMatch(/rank \d failed with exit code 1: ConfigError: initializeModelParallel: /);
+    expect(last).toContain('tensor 1 x pipeline 2 = 2 does not divide the world size 3. Launch 2 or 4 ranks, or change a size.');
+  });
+});
