@@ -24,7 +24,7 @@ const training = {
   numSteps,
   globalBatchSize: 32,
   microbatchSize: 4,
-  maxLr: 3e-3,
+  maxLr: 2e-3,
   warmupSteps: Math.round(numSteps / 10),
   seed: 1234,
 };

@@ -17,15 +17,17 @@ export class MegatronError<Code extends string = string> extends Error {
   /** Stable name of the mistake. */
   readonly code: Code;
   /** The values the sentence names. */
-  readonly fields: ErrorFields;
+  declare readonly fields: ErrorFields;
   /** Coordinates of the rank that raised it, once `locate` has been called. */
-  coordinates: string | undefined;
+  declare coordinates: string | undefined;
 
   constructor(code: Code, sentence: string, { fields = {}, cause }: ErrorDetails = {}) {
     super(sentence, cause === undefined ? undefined : { cause });
     this.name = new.target.name;
     this.code = code;
-    this.fields = fields;
+    // Not enumerable: an uncaught error shows its sentence and code, not every value once more.
+    Object.defineProperty(this, 'fields', { value: fields });
+    Object.defineProperty(this, 'coordinates', { value: undefined, writable: true });
   }
 
   /** Prefixes the sentence with a rank's coordinates, as in `rank 3 (tp 1, dp 0): …`; later calls change nothing. */
