@@ -22,7 +22,7 @@ export function chain(x: Tensor): Tensor {
   return y.sum();
 }
 
-/** The engine's part of forward and backward: the same calls over raw handles, without tensors, scopes or a tape. @returns the calls made */
+/** The engine's part of a step: the same calls over raw handles, without tensors, scopes or a tape. @returns the calls made */
 export function engineCalls(x: Tensor): number {
   const saved: number[] = [];
   const spent: number[] = [];

@@ -62,7 +62,8 @@ export class Contestant {
 
   private async answer(asked: string): Promise<unknown> {
     const { value, done } = await this.lines.next();
-    if (done === true) throw new Error(`bench: ${this.who || 'a contestant'} ended without an answer to "${asked}". Its message stands above.`);
+    if (done === true)
+      throw new Error(`bench: ${this.who || 'a contestant'} ended without an answer to "${asked}". Its message stands above.`);
     return JSON.parse(value) as unknown;
   }
 }

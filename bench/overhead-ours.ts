@@ -4,7 +4,7 @@ import { engine } from '@megatron-ts/tensor';
 import { backwardOps, chain, chainInput, engineCalls, forwardOps } from './chain.ts';
 import { takeTurns } from './take-turns.ts';
 
-const repeats = 200;
+const repeats = 50;
 const kind = process.argv[2];
 engine.setThreads(1);
 const x = chainInput();

@@ -39,7 +39,9 @@ if (ctx.world.rank % 4 === 1) {
   for (const name of names) {
     const { bytes: moved, ...calls } = ctx[name].counts();
     const made = Object.entries(calls).filter(([, count]) => count > 0);
-    lines.push(`  ${name} [${ctx[name].ranks.join(', ')}]: ${made.map(([call, count]) => `${count} ${call}`).join(', ')}; ${moved} bytes put in`);
+    lines.push(
+      `  ${name} [${ctx[name].ranks.join(', ')}]: ${made.map(([call, count]) => `${count} ${call}`).join(', ')}; ${moved} bytes put in`,
+    );
   }
   console.log(lines.join('\n'));
 }

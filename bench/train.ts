@@ -4,6 +4,7 @@ import { Contestant, type Turn } from './contestant.ts';
 import { flopsOf, gptSizes } from './gpt-sizes.ts';
 import { peerPython } from './peer-python.ts';
 import { reportOf, type Report, type Row } from './report.ts';
+import { isUndisturbed, playRounds, quietRounds } from './rounds.ts';
 import { median, medianInterval } from './statistics.ts';
 
 /** Settings of a training bench. */
@@ -18,9 +19,6 @@ export interface TrainOptions {
   readonly pairs?: number;
 }
 
-/** A turn in which threads waited for cores longer than this part of it says more about the machine's other users than about the code. */
-const disturbedAbove = 0.05;
-
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 /** Our single-rank GPT step beside PyTorch's, one step of each in turn, until there are enough undisturbed pairs. */
@@ -28,12 +26,12 @@ export async function train({ model, compile, threads = availableParallelism(), 
   const sizes = gptSizes[model];
   if (sizes === undefined) throw new Error(`bench: there is no model "${model}". Use ${Object.keys(gptSizes).join(' or ')}.`);
   const python = peerPython();
-  const env = { MEGATRON_THREADS: String(threads), OMP_NUM_THREADS: String(threads) };
+  const env = { MEGATRON_THREADS: String(threads), OMP_NUM_THREADS: String(threads), PYTHONDONTWRITEBYTECODE: '1' };
   const peerArgs = [here('peers/gpt_torch.py'), JSON.stringify({ ...sizes, threads })];
   const ours = await Contestant.start(process.execPath, [...process.execArgv, here('train-ours.ts'), model], env);
   const peers = [await Contestant.start(python, peerArgs, env)];
   if (compile) peers.push(await Contestant.start(python, [...peerArgs, '--compile'], env));
-  const rounds = await playRounds([ours, ...peers], pairs);
+  const rounds = await playRounds([ours, ...peers], { wanted: pairs });
   const rows: Row[] = [];
   for (const [at, peer] of peers.entries()) {
     const both = rounds.map((round) => [round[0], round[at + 1]] as [Turn, Turn]);
@@ -45,29 +43,9 @@ export async function train({ model, compile, threads = availableParallelism(), 
   return reportOf('train', rows);
 }
 
-/** Who begins changes from round to round. Ends after enough undisturbed rounds, or ten times as many rounds. */
-async function playRounds(contestants: readonly Contestant[], wanted: number): Promise<Turn[][]> {
-  for (let warmUp = 0; warmUp < 3; warmUp++) for (const contestant of contestants) await contestant.turn();
-  const rounds: Turn[][] = [];
-  const undisturbed = () => rounds.filter((round) => round.every(isUndisturbed)).length;
-  while (undisturbed() < wanted && rounds.length < 10 * wanted) {
-    const turns = new Map<Contestant, Turn>();
-    const order = rounds.length % 2 === 0 ? contestants : contestants.toReversed();
-    for (const contestant of order) turns.set(contestant, await contestant.turn());
-    rounds.push(contestants.map((contestant) => turns.get(contestant) as Turn));
-    if (process.stderr.isTTY) process.stderr.write(`\rbench: ${undisturbed()} of ${wanted} undisturbed rounds, ${rounds.length} played `);
-  }
-  if (process.stderr.isTTY) process.stderr.write('\n');
-  return rounds;
-}
-
-function isUndisturbed({ wait }: Turn): boolean {
-  return wait <= disturbedAbove;
-}
-
 function timeRow(name: string, both: readonly (readonly [Turn, Turn])[], flops: number): Row {
   const quiet = both.filter((pair) => pair.every(isUndisturbed));
-  const pairs = quiet.length > 0 ? quiet : both;
+  const pairs = quietRounds(both);
   const ratios = pairs.map(([ours, peer]) => peer.ms / ours.ms);
   const ours = median(pairs.map(([{ ms }]) => ms));
   const { low, high } = medianInterval(ratios);

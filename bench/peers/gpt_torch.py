@@ -8,7 +8,6 @@ width, learned positions, a head tied to the word embedding, no dropout, fused A
 """
 import json
 import math
-import os
 import sys
 import time
 
@@ -18,6 +17,8 @@ is_compiled = "--compile" in sys.argv
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from measures import peak_bytes, run_queue_wait, say
 
 torch.set_num_threads(sizes["threads"])
 torch.manual_seed(1234)
@@ -72,27 +73,6 @@ def tokens_of(step):
         state = (state * 1664525 + 1013904223) % 2**32
         drawn.append((state >> 8) % sizes["vocab"])
     return torch.tensor(drawn).view(s + 1, b).t().contiguous()
-
-
-def run_queue_wait():
-    """Seconds for which threads of this process could have run and did not."""
-    total = 0
-    try:
-        for task in os.listdir("/proc/self/task"):
-            with open(f"/proc/self/task/{task}/schedstat") as file:
-                total += int(file.read().split()[1])
-    except OSError:
-        pass
-    return total / 1e9
-
-
-def peak_bytes():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
-
-
-def say(answer):
-    print(json.dumps(answer), flush=True)
 
 
 model = GPT(**sizes)

@@ -33,13 +33,21 @@ export declare function groupCounts(group: number): GroupCounts
 
 /** How many operations a group was given, and how many bytes this rank handed in. */
 export interface GroupCounts {
+  /** Calls of `allReduce`. */
   allReduce: number
+  /** Calls of `allGather`. */
   allGather: number
+  /** Calls of `reduceScatter`. */
   reduceScatter: number
+  /** Calls of `broadcast`. */
   broadcast: number
+  /** Calls of `allToAll`. */
   allToAll: number
+  /** Calls of `exchange`. */
   exchange: number
+  /** Calls of `barrier`. */
   barrier: number
+  /** Bytes this rank put in. */
   bytes: number
 }
 
@@ -116,6 +124,7 @@ export interface WorldFailure {
   code: string
   /** World ranks. */
   culprits: Array<number>
+  /** The sentence. */
   message: string
 }
 
@@ -129,7 +138,9 @@ export declare function worldLeave(world: number): void
 export interface WorldOptions {
   /** Names the job: equal on its ranks, unlike that of any other job on this host. */
   job: string
+  /** This rank's number. */
   rank: number
+  /** Number of ranks. */
   size: number
   /** An operation that has not ended after this long fails the world. */
   timeoutMs: number

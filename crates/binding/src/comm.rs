@@ -133,7 +133,9 @@ pub fn milliseconds(value: f64) -> Duration {
 pub struct WorldOptions {
     /// Names the job: equal on its ranks, unlike that of any other job on this host.
     pub job: String,
+    /// This rank's number.
     pub rank: u32,
+    /// Number of ranks.
     pub size: u32,
     /// An operation that has not ended after this long fails the world.
     pub timeout_ms: f64,
@@ -186,13 +188,21 @@ pub fn group_close(group: u32) -> napi::Result<(), String> {
 /// How many operations a group was given, and how many bytes this rank handed in.
 #[napi(object)]
 pub struct GroupCounts {
+    /// Calls of `allReduce`.
     pub all_reduce: f64,
+    /// Calls of `allGather`.
     pub all_gather: f64,
+    /// Calls of `reduceScatter`.
     pub reduce_scatter: f64,
+    /// Calls of `broadcast`.
     pub broadcast: f64,
+    /// Calls of `allToAll`.
     pub all_to_all: f64,
+    /// Calls of `exchange`.
     pub exchange: f64,
+    /// Calls of `barrier`.
     pub barrier: f64,
+    /// Bytes this rank put in.
     pub bytes: f64,
 }
 
@@ -242,6 +252,7 @@ pub struct WorldFailure {
     pub code: String,
     /// World ranks.
     pub culprits: Vec<u32>,
+    /// The sentence.
     pub message: String,
 }
 
