@@ -24,9 +24,12 @@ export interface ModelParallelOptions {
   readonly device?: 'cpu';
   /** World ranks the mesh covers, this rank among them; all by default. */
   readonly ranks?: readonly number[];
-  /** A collective that takes longer fails and names who is missing; 600 000 ms by default, `MEGATRON_TIMEOUT_MS` otherwise. */
+  /**
+   * A collective that takes longer fails and names who is missing; 600 000 ms by default, `MEGATRON_TIMEOUT_MS` otherwise. Of several
+   * contexts in one process the first decides.
+   */
   readonly timeoutMs?: number;
-  /** A collective that takes longer is warned about; 5000 ms by default, `MEGATRON_SLOW_MS` otherwise. */
+  /** A collective that takes longer is warned about; 5000 ms by default, `MEGATRON_SLOW_MS` otherwise. The first context decides here too. */
   readonly slowMs?: number;
 }
 
