@@ -29,7 +29,10 @@ export function firstFailure(ends: readonly RankEnd[], stoppedAt: number): RankF
   const [first] = (causes.length > 0 ? causes : failed).sort((a, b) => timeOf(a) - timeOf(b));
   if (first === undefined) return undefined;
   const { rank, code, signal, report, lastLine } = first;
-  return { rank, code, signal, message: report === undefined ? lastLine : `${report.name}: ${report.message}` };
+  if (report === undefined) return { rank, code, signal, message: lastLine };
+  const message = `${report.name}: ${report.message}`;
+  // Its error was raised before we stopped it: our signal only came before its exit, which an uncaught error makes with status 1.
+  return signal !== null && first.time > stoppedAt ? { rank, code: 1, signal: null, message } : { rank, code, signal, message };
 }
 
 function timeOf({ report, time }: RankEnd): number {
