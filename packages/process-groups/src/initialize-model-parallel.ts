@@ -29,7 +29,7 @@ export interface ModelParallelOptions {
    * contexts in one process the first decides.
    */
   readonly timeoutMs?: number;
-  /** A collective that takes longer is warned about; 5000 ms by default, `MEGATRON_SLOW_MS` otherwise. The first context decides here too. */
+  /** A collective that takes longer is warned about; 5000 ms by default, `MEGATRON_SLOW_MS` otherwise. The first context decides. */
   readonly slowMs?: number;
 }
 
