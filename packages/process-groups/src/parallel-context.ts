@@ -53,14 +53,13 @@ export class ParallelContext implements InitializationContext {
   readonly embedding: ProcessGroup;
   /** All ranks of the mesh. */
   readonly world: ProcessGroup;
-  private readonly parts: ContextParts;
+  private readonly launch: Launch;
   private destroyed = false;
   private stopAgreed = false;
 
   /** Use `initializeModelParallel`. */
-  constructor(parts: ContextParts) {
-    const { launch, mesh, world, seed, device } = parts;
-    this.parts = parts;
+  constructor({ launch, mesh, world, seed, device }: ContextParts) {
+    this.launch = launch;
     this.seed = seed;
     this.device = device;
     this.mesh = mesh;
@@ -102,7 +101,7 @@ export class ParallelContext implements InitializationContext {
   /** `rank 5 (tp 1, dp 0, pp 1)`, as errors begin. */
   get place(): string {
     const axes = (['tp', 'cp', 'dp', 'pp'] as const).filter((axis) => axis !== 'cp' || this.cp.size > 1);
-    return `rank ${this.parts.launch.rank} (${axes.map((axis) => `${axis} ${this[axis].rank}`).join(', ')})`;
+    return `rank ${this.launch.rank} (${axes.map((axis) => `${axis} ${this[axis].rank}`).join(', ')})`;
   }
 
   /** Whether this rank holds the first stage. */
@@ -144,7 +143,7 @@ export class ParallelContext implements InitializationContext {
       return result;
     } catch (cause) {
       takeUnwaited();
-      if (cause instanceof MegatronError && this.parts.launch.worldSize > 1) cause.locate(this.place);
+      if (cause instanceof MegatronError && this.launch.worldSize > 1) cause.locate(this.place);
       throw cause;
     } finally {
       ambient.step = before;

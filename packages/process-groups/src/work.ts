@@ -10,14 +10,12 @@ export class Work<T> {
   private id: number | undefined;
   private readonly value: T;
   private failure: Error | undefined = undefined;
-  private readonly onDone: (() => void) | undefined;
 
   /** @param id - the engine's number, none when there is nothing to wait for */
-  constructor(label: string, value: T, { id, onDone }: { readonly id?: number; readonly onDone?: () => void } = {}) {
+  constructor(label: string, value: T, { id }: { readonly id?: number } = {}) {
     this.label = label;
     this.value = value;
     this.id = id;
-    this.onDone = onDone;
     if (id !== undefined) open.add(this);
   }
 
@@ -33,7 +31,6 @@ export class Work<T> {
     open.delete(this);
     try {
       engine.workWait(id, 0);
-      this.onDone?.();
     } catch (cause) {
       this.failure = cause as Error;
       throw cause;
