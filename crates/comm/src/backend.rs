@@ -19,6 +19,15 @@ pub enum Presence {
     Lost,
 }
 
+/// What keeps a rank from going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The operation that does not end.
+    pub operation: Descriptor,
+    /// The world rank that it waits for.
+    pub rank: u32,
+}
+
 /// What the ranks of a world know about each other apart from the data. Ranks are world ranks.
 pub trait ControlPlane: Send + Sync {
     fn presence(&self, rank: u32) -> Presence;
@@ -26,17 +35,35 @@ pub trait ControlPlane: Send + Sync {
     /// Process id; 0 when unknown.
     fn pid(&self, rank: u32) -> u32;
 
+    /// Name of the rank's host; None where all are on this one.
+    fn host(&self, _rank: u32) -> Option<String> {
+        None
+    }
+
     /// Notes that this rank has entered an operation. Called for each operation: must cost nanoseconds.
     fn enter(&self, descriptor: &Descriptor);
 
     /// The operation that `rank` entered last.
     fn entered(&self, rank: u32) -> Option<Descriptor>;
 
+    /// Tells the others what this rank waits for; None once it goes on. Called only for waits of many milliseconds.
+    fn note_wait(&self, _wait: Option<&Wait>) {}
+
+    /// What `rank` said that it waits for; None where it goes on, or where that is unknown.
+    fn wait_of(&self, _rank: u32) -> Option<Wait> {
+        None
+    }
+
     /// The world's failure, if any. Called on each poll: must cost one load when there is none.
     fn failure(&self) -> Option<Failure>;
 
     /// Records `failure` unless there is one already; returns the record that stands.
     fn fail(&self, failure: Failure) -> Failure;
+
+    /// Whether it falls to this rank to report the failure: true for the first rank that asks. Where that cannot be told, true for all.
+    fn claim_report(&self) -> bool {
+        true
+    }
 
     /// Tells the others that this rank leaves on purpose.
     fn leave(&self);
@@ -69,16 +96,41 @@ pub struct GroupSpec {
 /// Moves the data of one group.
 pub trait Transport: Send {
     /// Makes an operation of `request`. Never blocks and moves nothing: that is what polling is for.
-    /// Collectives are started one after the other; exchanges may overlap with them and with each other.
+    /// Collectives are started one after the other; messages may overlap with them and with each other.
     fn start(&mut self, descriptor: Descriptor, request: &Arc<Request>) -> Box<dyn Operation>;
+}
+
+/// The one thread on which a library wants to be called.
+pub trait Funnel: Send + Sync {
+    /// Runs `body` on that thread, once; returns at once.
+    fn run(&self, body: Box<dyn FnOnce() + Send>);
+
+    /// Called on that thread now and then while nothing is outstanding: the library may still have to send what it has accepted.
+    fn idle(&self) {}
 }
 
 /// Moves the data of a world.
 pub trait Backend: Send + Sync {
+    /// What reports call it.
+    fn name(&self) -> &'static str;
+
     fn control(&self) -> &dyn ControlPlane;
 
     fn bell(&self) -> &dyn Bell;
 
+    /// Whether no other rank exists, so that nothing can be waited for.
+    fn is_alone(&self) -> bool {
+        false
+    }
+
     /// A transport for a group; it connects when its first operation is polled.
     fn open(&self, spec: &Arc<GroupSpec>) -> Box<dyn Transport>;
+
+    /// The only thread that may start, poll and drop operations; None where any thread may, one at a time for each group.
+    fn funnel(&self) -> Option<&dyn Funnel> {
+        None
+    }
+
+    /// Called once, when nothing is started or polled any more. `clean`: this rank has left on purpose, and nothing had failed.
+    fn end(&self, _clean: bool) {}
 }

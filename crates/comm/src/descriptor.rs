@@ -14,10 +14,15 @@ pub enum Kind {
     AllToAll,
     Exchange,
     Barrier,
+    Reduce,
+    Gather,
+    Scatter,
+    Send,
+    Receive,
 }
 
 /// Every kind with the name users call it by.
-pub const KINDS: [(Kind, &str); 7] = [
+pub const KINDS: [(Kind, &str); 12] = [
     (Kind::AllReduce, "allReduce"),
     (Kind::AllGather, "allGather"),
     (Kind::ReduceScatter, "reduceScatter"),
@@ -25,6 +30,11 @@ pub const KINDS: [(Kind, &str); 7] = [
     (Kind::AllToAll, "allToAll"),
     (Kind::Exchange, "exchange"),
     (Kind::Barrier, "barrier"),
+    (Kind::Reduce, "reduce"),
+    (Kind::Gather, "gather"),
+    (Kind::Scatter, "scatter"),
+    (Kind::Send, "send"),
+    (Kind::Receive, "recv"),
 ];
 
 impl Kind {
@@ -35,6 +45,11 @@ impl Kind {
     /// Position in `KINDS`.
     pub fn index(self) -> usize {
         self as usize - 1
+    }
+
+    /// Whether single ranks exchange messages, instead of all ranks of the group taking part.
+    pub fn is_messages(self) -> bool {
+        matches!(self, Self::Exchange | Self::Send | Self::Receive)
     }
 }
 
@@ -116,13 +131,18 @@ pub struct Signature {
     /// None for a barrier.
     pub dtype: Option<DType>,
     pub op: Option<ReduceOp>,
-    /// Group rank of the root of a broadcast.
+    /// Group rank of the root, for kinds that have one.
     pub root: Option<u32>,
     /// Elements that each rank brings; 0 where ranks may differ.
     pub count: u64,
 }
 
 impl Signature {
+    /// Of a message: two are the same when type and number of elements are, whatever the calls are named.
+    pub fn of_message(dtype: DType, count: usize) -> Self {
+        Self { kind: Kind::Exchange, dtype: Some(dtype), op: None, root: None, count: count as u64 }
+    }
+
     /// As two words: kind, dtype, op and root in the first, the count in the second.
     pub fn pack(&self) -> [u64; 2] {
         let dtype = self.dtype.map_or(0, |dtype| dtype as u64 + 1);
@@ -146,7 +166,7 @@ impl Signature {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     pub group: GroupName,
-    /// Number of the operation in its group, from 1; exchanges count for themselves.
+    /// Number of the operation in its group, from 1; messages count for themselves.
     pub sequence: u64,
     pub signature: Signature,
     pub label: Label,
@@ -158,7 +178,7 @@ impl fmt::Display for Descriptor {
         let Signature { kind, dtype, op, root, count } = self.signature;
         write!(f, "{}#{}", kind.name(), self.sequence)?;
         match dtype {
-            Some(dtype) if kind == Kind::AllToAll || kind == Kind::Exchange && count == 0 => write!(f, " {}", dtype.name())?,
+            Some(dtype) if count == 0 && (kind == Kind::AllToAll || kind.is_messages()) => write!(f, " {}", dtype.name())?,
             Some(dtype) => write!(f, " {}[{count}]", dtype.name())?,
             None => {}
         }
@@ -166,7 +186,7 @@ impl fmt::Display for Descriptor {
             write!(f, " {}", op.name())?;
         }
         if let Some(root) = root {
-            write!(f, " from group rank {root}")?;
+            write!(f, " {} group rank {root}", if matches!(kind, Kind::Reduce | Kind::Gather) { "to" } else { "from" })?;
         }
         if !self.label.is_empty() {
             write!(f, " ({})", self.label)?;

@@ -9,7 +9,8 @@ use crate::request::Request;
 use crate::work::{Task, Work};
 use crate::world::WorldState;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 /// How many operations of each kind (in the order of `KINDS`) were submitted, and how many bytes this rank handed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,11 +30,25 @@ impl Counts {
 struct Inbox {
     tasks: Vec<Arc<Task>>,
     collectives: u64,
-    exchanges: u64,
+    messages: u64,
+}
+
+/// How long the operations of a group may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// An operation that has not ended after this long fails the world.
+    pub timeout: Duration,
+    /// A warning names the missing ranks after this long, and each time the wait has doubled.
+    pub slow: Duration,
+    /// The limit of the first operation, when longer than `timeout`: ranks arrive at it far apart.
+    pub first: Duration,
 }
 
 pub(crate) struct GroupState {
     pub spec: Arc<GroupSpec>,
+    /// What the flight recorder calls it.
+    pub number: u32,
+    limits: Limits,
     name: GroupName,
     inbox: Mutex<Inbox>,
     /// Whether the inbox may hold something.
@@ -51,10 +66,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl GroupState {
-    pub fn new(spec: Arc<GroupSpec>, lane: Lane) -> Self {
+    pub fn new(spec: Arc<GroupSpec>, number: u32, limits: Limits, lane: Lane) -> Self {
         let name = GroupName::new(&spec.name);
         Self {
             spec,
+            number,
+            limits,
             name,
             inbox: Mutex::default(),
             fresh: AtomicBool::new(false),
@@ -79,8 +96,8 @@ impl GroupState {
     fn with_lane(&self, world: &WorldState, act: impl FnOnce(&mut Lane) -> (usize, bool)) -> bool {
         let mut lane = match self.lane.try_lock() {
             Ok(lane) => lane,
-            Err(std::sync::TryLockError::WouldBlock) => return false,
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         };
         if self.fresh.swap(false, Ordering::Acquire) {
             for task in lock(&self.inbox).tasks.drain(..) {
@@ -96,14 +113,30 @@ impl GroupState {
         moved
     }
 
+    /// The lane. None where the library of a failed world does not give back the thread that polls it: what is there stays there.
+    fn lane_to_close(&self, world: &WorldState) -> Option<MutexGuard<'_, Lane>> {
+        if world.backend.funnel().is_none() || world.failure().is_none() {
+            return Some(lock(&self.lane));
+        }
+        let deadline = Instant::now() + progress::STUCK;
+        loop {
+            match self.lane.try_lock() {
+                Ok(lane) => return Some(lane),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() > deadline => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
     /// Ends everything with `failure` and accepts nothing more.
     pub fn close(&self, world: &WorldState, failure: &Failure) {
         self.closed.store(true, Ordering::Release);
-        let mut lane = lock(&self.lane);
+        let Some(mut lane) = self.lane_to_close(world) else { return };
         for task in lock(&self.inbox).tasks.drain(..) {
             lane.accept(world, task);
         }
-        let ended = lane.fail(failure);
+        let ended = lane.fail(world, failure);
         drop(lane);
         self.in_flight.fetch_sub(ended, Ordering::AcqRel);
         world.ended(ended);
@@ -144,7 +177,9 @@ impl Group {
         self.state.bytes.fetch_add(request.bytes(), Ordering::Relaxed);
         let others = self.world.submitted();
         let task = self.enqueue(request, label);
-        self.state.poll(&self.world);
+        if self.world.backend.funnel().is_none() {
+            self.state.poll(&self.world);
+        }
         if !task.is_done() {
             progress::notice(&self.world, others);
         }
@@ -152,15 +187,18 @@ impl Group {
     }
 
     fn enqueue(&self, request: Request, label: Label) -> Arc<Task> {
-        let settings = &self.world.settings;
+        let limits = self.state.limits;
         let mut inbox = lock(&self.state.inbox);
-        let counter = if request.kind() == Kind::Exchange { &mut inbox.exchanges } else { &mut inbox.collectives };
+        let counter = if request.kind().is_messages() { &mut inbox.messages } else { &mut inbox.collectives };
         *counter += 1;
         let sequence = *counter;
         // Ranks arrive at their first operation far apart: loading takes its time.
-        let timeout = if sequence == 1 { settings.timeout.max(settings.join_timeout) } else { settings.timeout };
+        let timeout = if sequence == 1 { limits.timeout.max(limits.first) } else { limits.timeout };
         let descriptor = Descriptor { group: self.state.name, sequence, signature: request.signature(), label };
-        let task = Task::new(descriptor, request, timeout);
+        let submitted = Instant::now();
+        // Within the lock: the recorder has the operations of a group in their order.
+        let entry = self.world.recorder.post(self.state.number, &descriptor, &request, submitted);
+        let task = Task::new(descriptor, request, Limits { timeout, ..limits }, submitted, entry);
         self.state.in_flight.fetch_add(1, Ordering::AcqRel);
         inbox.tasks.push(Arc::clone(&task));
         self.state.fresh.store(true, Ordering::Release);

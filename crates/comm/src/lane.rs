@@ -1,9 +1,9 @@
 //! The operations of one group in flight: collectives one after the other, exchanges side by side.
 
-use crate::backend::{GroupSpec, Transport};
+use crate::backend::{GroupSpec, Transport, Wait};
 use crate::failure::Failure;
 use crate::operation::{Fault, Operation, Step};
-use crate::watchdog;
+use crate::watchdog::{self, Dispute};
 use crate::work::Task;
 use crate::world::WorldState;
 use std::collections::VecDeque;
@@ -17,8 +17,14 @@ pub(crate) struct Active {
     pub started: Instant,
     /// After how long the next warning is due.
     pub warn_after: Duration,
-    /// Since when this rank knows that the ranks disagree.
-    pub disputed: Option<Instant>,
+    /// Once this rank knows that the ranks disagree.
+    pub dispute: Option<Dispute>,
+    /// The program does not go on before this has ended.
+    pub is_awaited: bool,
+    /// The ranks that were seen to wait for each other because of it.
+    pub circle: Vec<(u32, crate::backend::Wait)>,
+    /// The others may have been told that this rank waits in it.
+    is_told: bool,
 }
 
 /// What became of an operation after a poll.
@@ -43,7 +49,7 @@ impl Lane {
 
     /// Takes a collective into the queue, or starts an exchange at once.
     pub fn accept(&mut self, world: &WorldState, task: Arc<Task>) {
-        if task.request.kind() == crate::Kind::Exchange {
+        if task.request.kind().is_messages() {
             let active = self.start(world, task);
             self.exchanges.push(active);
         } else {
@@ -53,14 +59,16 @@ impl Lane {
 
     fn start(&mut self, world: &WorldState, task: Arc<Task>) -> Active {
         world.control().enter(&task.descriptor);
+        let started = Instant::now();
+        world.recorder.start(task.entry, started);
         let operation = self.transport.start(task.descriptor, &task.request);
-        Active { task, operation, started: Instant::now(), warn_after: world.settings.slow, disputed: None }
+        Active { warn_after: task.slow, task, operation, started, dispute: None, circle: Vec::new(), is_awaited: false, is_told: false }
     }
 
     /// Polls what is under way once. Returns (operations ended, whether anything moved).
     pub fn poll(&mut self, world: &WorldState, spec: &GroupSpec) -> (usize, bool) {
         if let Some(failure) = world.failure() {
-            return (self.fail(&failure), true);
+            return (self.fail(world, &failure), true);
         }
         let (mut ended, mut moved) = (0, false);
         if self.collective.is_none() {
@@ -74,7 +82,7 @@ impl Lane {
                 }
                 After::Moved => moved = true,
                 After::Waiting => {}
-                After::Failed(failure) => return (self.fail(&failure), true),
+                After::Failed(failure) => return (self.fail(world, &failure), true),
             }
         }
         let mut index = 0;
@@ -87,7 +95,7 @@ impl Lane {
                 }
                 After::Moved => moved = true,
                 After::Waiting => {}
-                After::Failed(failure) => return (ended + self.fail(&failure), true),
+                After::Failed(failure) => return (ended + self.fail(world, &failure), true),
             }
             index += 1;
         }
@@ -97,17 +105,34 @@ impl Lane {
     /// Looks after whatever waits: liveness, deadlines, warnings. Returns the number of operations ended.
     pub fn inspect(&mut self, world: &WorldState, spec: &GroupSpec) -> usize {
         let now = Instant::now();
-        let suspects = self.collective.iter_mut().chain(&mut self.exchanges);
-        let failures: Vec<Failure> = suspects.filter_map(|active| active.inspect(world, spec, now)).collect();
-        failures.into_iter().next().map_or(0, |failure| self.fail(&world.fail(failure)))
+        // Who waits for an operation in the queue waits for the one in front.
+        let is_queue_awaited = self.queue.iter().any(|task| task.is_awaited());
+        let collective = self.collective.iter_mut().map(|active| (is_queue_awaited, active));
+        let mut failure = None;
+        for (is_awaited, active) in collective.chain(self.exchanges.iter_mut().map(|active| (false, active))) {
+            active.is_awaited = is_awaited || active.task.is_awaited();
+            let found = active.inspect(world, spec, now);
+            active.tell(world, spec);
+            failure = failure.or(found);
+        }
+        let failure = failure.or_else(|| self.inspect_queue(world, spec, now));
+        failure.map_or(0, |failure| self.fail(world, &world.fail(failure)))
+    }
+
+    /// The limits of operations that have not begun.
+    fn inspect_queue(&self, world: &WorldState, spec: &GroupSpec, now: Instant) -> Option<Failure> {
+        let front = self.collective.as_ref()?;
+        let (task, limit) = self.queue.iter().find_map(|task| Some((task, task.overrun(None, now)?)))?;
+        Some(watchdog::queue_timeout(world, spec, front, &task.descriptor, limit))
     }
 
     /// Ends everything with `failure`. Returns how many operations that were.
-    pub fn fail(&mut self, failure: &Failure) -> usize {
-        let active = self.collective.take().into_iter().chain(self.exchanges.drain(..)).map(|active| active.task);
+    pub fn fail(&mut self, world: &WorldState, failure: &Failure) -> usize {
+        let active = self.collective.take().into_iter().chain(self.exchanges.drain(..));
+        let active = active.inspect(|active| active.withdraw(world)).map(|active| active.task);
         let tasks: Vec<_> = active.chain(self.queue.drain(..)).collect();
         for task in &tasks {
-            task.settle(Err(failure.clone()));
+            task.settle(world, Err(failure.clone()));
         }
         tasks.len()
     }
@@ -115,7 +140,7 @@ impl Lane {
 
 impl Active {
     fn poll(&mut self, world: &WorldState, spec: &GroupSpec) -> After {
-        if self.disputed.is_some() {
+        if self.dispute.is_some() {
             return self.verdict(world, spec);
         }
         match self.operation.poll() {
@@ -125,20 +150,18 @@ impl Active {
             Ok(Step::Done) => match world.failure() {
                 Some(failure) => After::Failed(failure),
                 None => {
-                    self.task.settle(Ok(()));
+                    self.withdraw(world);
+                    self.task.settle(world, Ok(()));
                     After::Ended
                 }
             },
-            Err(Fault::Disagree) => {
-                self.disputed = Some(Instant::now());
-                self.verdict(world, spec)
-            }
+            Err(Fault::Disagree) => self.verdict(world, spec),
             Err(fault) => After::Failed(world.fail(watchdog::fault(world, spec, self, fault))),
         }
     }
 
-    fn verdict(&self, world: &WorldState, spec: &GroupSpec) -> After {
-        match watchdog::verdict(spec, self) {
+    fn verdict(&mut self, world: &WorldState, spec: &GroupSpec) -> After {
+        match watchdog::verdict(world, spec, self) {
             Some(failure) => After::Failed(world.fail(failure)),
             None => After::Waiting,
         }
@@ -146,8 +169,8 @@ impl Active {
 
     /// The failure that this operation's waiting amounts to, if any.
     fn inspect(&mut self, world: &WorldState, spec: &GroupSpec, now: Instant) -> Option<Failure> {
-        if self.disputed.is_some() {
-            return watchdog::verdict(spec, self);
+        if self.dispute.is_some() {
+            return watchdog::verdict(world, spec, self);
         }
         let failure = watchdog::inspect(world, spec, self, now)?;
         // What a rank did before it ended counts: look again before blaming it.
@@ -158,7 +181,25 @@ impl Active {
                 self.operation = Box::new(Ended);
                 None
             }
+            Err(Fault::Disagree) => watchdog::verdict(world, spec, self),
             Err(fault) => Some(watchdog::fault(world, spec, self, fault)),
+        }
+    }
+
+    /// Tells the others whom the program waits for in this operation, if it does.
+    fn tell(&mut self, world: &WorldState, spec: &GroupSpec) {
+        match self.operation.missing().first() {
+            Some(&member) if self.is_awaited => {
+                self.is_told = true;
+                world.tell_wait(self.task.entry, self.started, Wait { operation: self.task.descriptor, rank: spec.ranks[member] });
+            }
+            _ => self.withdraw(world),
+        }
+    }
+
+    fn withdraw(&self, world: &WorldState) {
+        if self.is_told {
+            world.end_wait(self.task.entry);
         }
     }
 }

@@ -42,6 +42,11 @@ pub trait Operation: Send {
     /// The group ranks whose next action this operation waits for.
     fn missing(&self) -> Vec<usize>;
 
+    /// The group ranks that the waiting comes down to, as far as the others have said whom they wait for themselves.
+    fn blockers(&self) -> Vec<usize> {
+        self.missing()
+    }
+
     /// What `member` has posted as this operation; None as long as it has not arrived.
     fn posted(&self, member: usize) -> Option<Descriptor>;
 }

@@ -9,11 +9,6 @@ use storage::DType;
 /// Elements that are summed at a time: small enough for the first-level cache.
 const BLOCK: usize = 1024;
 
-/// Whether elements of this type can be reduced.
-pub fn is_reducible(dtype: DType) -> bool {
-    dtype != DType::U8
-}
-
 /// A type in memory with the type its sums are kept in.
 trait Number: Copy {
     type Sum: Copy + Default;
@@ -115,6 +110,9 @@ number!(i32, i32, |x| x, |x| x, {
 number!(i64, i64, |x| x, |x| x, {
     integer_sums!(i64);
 });
+number!(u8, u32, u32::from, |x| x as u8, {
+    integer_sums!(u32);
+});
 number!(Bf16, f32, |x: Bf16| bf16_to_f32(x.0), |x| Bf16(f32_to_bf16(x)), {
     float_sums!(f32);
 });
@@ -161,7 +159,7 @@ unsafe fn by_type(dtype: DType, op: ReduceOp, sources: &[*const u8], out: *mut u
             DType::I64 => by_op::<i64>(op, sources, out, count),
             DType::BF16 => by_op::<Bf16>(op, sources, out, count),
             DType::F16 => by_op::<F16>(op, sources, out, count),
-            DType::U8 => {}
+            DType::U8 => by_op::<u8>(op, sources, out, count),
         }
     }
 }

@@ -16,12 +16,20 @@ pub(crate) struct SoloBackend {
 }
 
 impl Backend for SoloBackend {
+    fn name(&self) -> &'static str {
+        "solo"
+    }
+
     fn control(&self) -> &dyn ControlPlane {
         self
     }
 
     fn bell(&self) -> &dyn Bell {
         self
+    }
+
+    fn is_alone(&self) -> bool {
+        true
     }
 
     fn open(&self, _spec: &Arc<GroupSpec>) -> Box<dyn Transport> {
@@ -83,17 +91,33 @@ struct SoloOperation(Arc<Request>);
 /// Copies all of `source`; the two may be the same memory.
 pub(crate) fn copy_span(source: &Span, target: &Span) {
     // SAFETY: the request was checked: both spans have this many bytes, and both are held by it.
-    unsafe { std::ptr::copy(source.as_ptr(), target.as_ptr(), source.byte_len().min(target.byte_len())) };
+    unsafe { copy_bytes(source.as_ptr(), target.as_ptr(), source.byte_len().min(target.byte_len())) };
+}
+
+/// Copies between memory that may overlap.
+///
+/// # Safety
+/// Both pointers are good for `length` bytes, which nobody else writes meanwhile.
+pub(crate) unsafe fn copy_bytes(source: *const u8, target: *mut u8, length: usize) {
+    // SAFETY: handed on.
+    unsafe { std::ptr::copy(source, target, length) };
 }
 
 impl Operation for SoloOperation {
     fn poll(&mut self) -> Result<Step, Fault> {
         match &*self.0 {
             // A sum, average, largest, smallest or product of one is itself.
-            Request::AllReduce { .. } | Request::Broadcast { .. } | Request::Barrier => {}
-            Request::AllGather { source, target } | Request::ReduceScatter { source, target, .. } => copy_span(source, target),
-            Request::AllToAll { source, target, .. } => copy_span(source, target),
-            Request::Exchange { sends, receives } => sends.iter().zip(receives).for_each(|(send, receive)| copy_span(&send.1, &receive.1)),
+            Request::AllReduce { .. } | Request::Reduce { .. } | Request::Broadcast { .. } | Request::Barrier => {}
+            Request::AllGather { source, target, .. }
+            | Request::ReduceScatter { source, target, .. }
+            | Request::Gather { source, target: Some(target), .. }
+            | Request::Scatter { source: Some(source), target, .. }
+            | Request::AllToAll { source, target, .. } => copy_span(source, target),
+            // Refused: the only rank is the root.
+            Request::Gather { target: None, .. } | Request::Scatter { source: None, .. } => {}
+            Request::Exchange { sends, receives, .. } => {
+                sends.iter().zip(receives).for_each(|(send, receive)| copy_span(&send.1, &receive.1));
+            }
         }
         Ok(Step::Done)
     }

@@ -2,40 +2,82 @@
 
 use crate::descriptor::Descriptor;
 use crate::failure::{Code, Failure};
-use crate::group::GroupState;
+use crate::group::{GroupState, Limits};
 use crate::progress;
 use crate::request::Request;
 use crate::world::WorldState;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+/// `Task::deadline_ms` of an operation whose submitter gave no limit.
+const NO_DEADLINE: u64 = u64::MAX;
 
 /// What the submitter and whoever polls share of one operation.
 pub(crate) struct Task {
     pub descriptor: Descriptor,
     pub request: Arc<Request>,
+    /// Its number in the flight recorder.
+    pub entry: u64,
     submitted: Instant,
-    /// Milliseconds from its start after which the operation fails; may change while it runs.
-    timeout_ms: AtomicU64,
+    /// How long it may take from its start, where its submitter says nothing else.
+    limit: Duration,
+    /// Milliseconds from its submission within which its submitter wants it to end.
+    deadline_ms: AtomicU64,
+    /// When to warn first.
+    pub slow: Duration,
+    /// Threads that wait for it.
+    waiters: AtomicU32,
     outcome: OnceLock<Result<(), Failure>>,
 }
 
 impl Task {
-    pub fn new(descriptor: Descriptor, request: Request, timeout: Duration) -> Arc<Self> {
-        let timeout_ms = AtomicU64::new(timeout.as_millis() as u64);
-        Arc::new(Self { descriptor, request: Arc::new(request), submitted: Instant::now(), timeout_ms, outcome: OnceLock::new() })
+    pub fn new(descriptor: Descriptor, request: Request, limits: Limits, submitted: Instant, entry: u64) -> Arc<Self> {
+        Arc::new(Self {
+            descriptor,
+            request: Arc::new(request),
+            entry,
+            submitted,
+            limit: limits.timeout,
+            deadline_ms: AtomicU64::new(NO_DEADLINE),
+            slow: limits.slow,
+            waiters: AtomicU32::new(0),
+            outcome: OnceLock::new(),
+        })
     }
 
     pub fn is_done(&self) -> bool {
         self.outcome.get().is_some()
     }
 
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms.load(Ordering::Relaxed))
+    /// Whether the program does not go on before it has ended.
+    pub fn is_awaited(&self) -> bool {
+        self.waiters.load(Ordering::Relaxed) > 0
+    }
+
+    /// The limit that its submitter gave, from the submission on.
+    fn deadline(&self) -> Option<Duration> {
+        Some(self.deadline_ms.load(Ordering::Relaxed)).filter(|&limit| limit != NO_DEADLINE).map(Duration::from_millis)
+    }
+
+    /// How long it may take in all.
+    pub fn limit(&self) -> Duration {
+        self.deadline().unwrap_or(self.limit)
+    }
+
+    /// The limit it has passed, if any. `started`: since when it runs; None while it is queued.
+    pub fn overrun(&self, started: Option<Instant>, now: Instant) -> Option<Duration> {
+        let (limit, since) = match self.deadline() {
+            Some(limit) => (limit, Some(self.submitted)),
+            None => (self.limit, started),
+        };
+        since.is_some_and(|since| now.saturating_duration_since(since) >= limit).then_some(limit)
     }
 
     /// Notes how it ended; the first outcome stands.
-    pub fn settle(&self, outcome: Result<(), Failure>) {
+    pub fn settle(&self, world: &WorldState, outcome: Result<(), Failure>) {
+        // Before the outcome, so that who has waited finds it in the record.
+        world.recorder.end(self.entry, outcome.is_ok());
         let _ = self.outcome.set(outcome);
     }
 }
@@ -55,25 +97,41 @@ impl Work {
 
     /// Whether it has ended, well or not. Helps it along.
     pub fn is_done(&self) -> bool {
-        if !self.task.is_done() {
+        if !self.task.is_done() && self.world.backend.funnel().is_none() {
             self.group.poll(&self.world);
         }
-        self.task.is_done()
+        let is_done = self.has_ended();
+        if is_done {
+            // What the program does from here on may rest on the result.
+            self.world.recorder.wait(self.task.entry);
+        }
+        is_done
     }
 
-    /// Blocks until it has ended, polling on this thread. `timeout` counts from now; None keeps the world's own limit.
+    /// Blocks until it has ended, polling on this thread where that may be. `timeout` counts from now, also while it is queued behind
+    /// others; None keeps the group's own limit, which counts from its start.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Failure> {
+        let task = &self.task;
+        self.world.recorder.wait(task.entry);
         if let Some(timeout) = timeout {
-            let limit = self.task.submitted.elapsed() + timeout;
-            self.task.timeout_ms.store(limit.as_millis() as u64, Ordering::Relaxed);
+            let limit = task.submitted.elapsed().saturating_add(timeout).as_millis() as u64;
+            task.deadline_ms.store(limit, Ordering::Relaxed);
         }
-        if !self.task.is_done() {
-            progress::wait(&self.world, &self.group, &|| self.task.is_done());
+        if !task.is_done() {
+            task.waiters.fetch_add(1, Ordering::Relaxed);
+            progress::wait(&self.world, &self.group, &|| self.has_ended());
+            task.waiters.fetch_sub(1, Ordering::Relaxed);
         }
         let lost = || {
-            let message = format!("{} ended without an outcome. Please report it.", self.task.descriptor);
+            let message = format!("{} ended without an outcome. Please report it.", task.descriptor);
             Err(Failure { code: Code::Aborted, culprits: vec![self.world.rank], message })
         };
-        self.task.outcome.get().cloned().unwrap_or_else(lost)
+        let failed = || self.world.failure().map_or_else(lost, Err);
+        task.outcome.get().cloned().unwrap_or_else(failed)
+    }
+
+    /// A failed world may have lost the thread that would tell: the library it was in does not return.
+    fn has_ended(&self) -> bool {
+        self.task.is_done() || (self.world.backend.funnel().is_some() && self.world.failure().is_some())
     }
 }

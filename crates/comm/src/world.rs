@@ -1,66 +1,40 @@
 //! All ranks of a job, as one of them sees it.
 
+use crate::aftermath::{self, Aftermath};
 use crate::backend::{Backend, ControlPlane, GroupSpec, Transport};
 use crate::failure::{Code, Error, Failure};
-use crate::group::{Group, GroupState, lock};
+use crate::fake::FakeBackend;
+use crate::group::{Group, GroupState, Limits, lock};
 use crate::lane::Lane;
+use crate::mpi::MpiBackend;
 use crate::progress::{self, Progress};
+use crate::recorder::{Reason, Recorder};
+use crate::settings::{Carrier, Settings};
 use crate::shm;
+use crate::sim::SimBackend;
 use crate::solo::{SoloBackend, SoloTransport};
+use crate::waiting::Waiting;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// How long `leave` waits for operations that are still outstanding.
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// Limits and habits of a world.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// An operation that has not ended after this long fails the world.
-    pub timeout: Duration,
-    /// A warning names the missing ranks after this long, and each time the wait has doubled.
-    pub slow: Duration,
-    /// The limit for joining and, when longer than `timeout`, for the first operation of each group.
-    pub join_timeout: Duration,
-    /// Polls without result before a thread offers its core to others; 0 where ranks outnumber cores.
-    pub spins: u32,
-    /// Polls without result after that, each of which offers the core, before a thread sleeps.
-    pub yields: u32,
-    /// Bytes of one staging chunk; None chooses by the size of the world. For tests.
-    pub chunk: Option<usize>,
-}
-
-impl Settings {
-    /// The usual settings of a world of `size` ranks. `LOCAL_WORLD_SIZE` tells how many of them share this host.
-    pub fn new(size: usize) -> Self {
-        const SPINS: u32 = 200;
-        const YIELDS: u32 = 200;
-        // Measured with 4 and 8 ranks on 2 cores: fewer cost wake-ups, more keep the ranks that have work from a core.
-        const CROWDED_YIELDS: u32 = 8;
-        let local = std::env::var("LOCAL_WORLD_SIZE").ok().and_then(|text| text.parse().ok()).unwrap_or(size);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            timeout: Duration::from_secs(600),
-            slow: Duration::from_secs(5),
-            join_timeout: Duration::from_secs(1800),
-            spins: if local > cores { 0 } else { SPINS },
-            yields: if local > cores { CROWDED_YIELDS } else { YIELDS },
-            chunk: None,
-        }
-    }
-}
-
 pub(crate) struct WorldState {
+    pub job: String,
     pub rank: u32,
     pub size: usize,
     pub settings: Settings,
     pub backend: Arc<dyn Backend>,
     pub progress: Progress,
-    groups: RwLock<Vec<Arc<GroupState>>>,
+    pub recorder: Recorder,
+    pub aftermath: Aftermath,
+    pub waiting: Waiting,
+    /// Replaced as a whole: nobody holds the lock while polling.
+    groups: RwLock<Arc<Vec<Arc<GroupState>>>>,
     in_flight: AtomicUsize,
-    failure: OnceLock<Failure>,
     started: Instant,
     /// Milliseconds from `started` to the next inspection.
     next_inspection: AtomicU64,
@@ -72,18 +46,9 @@ impl WorldState {
         self.backend.control()
     }
 
-    /// The failure that ended this world, if any.
-    pub fn failure(&self) -> Option<Failure> {
-        if let Some(failure) = self.failure.get() {
-            return Some(failure.clone());
-        }
-        let failure = self.control().failure()?;
-        Some(self.failure.get_or_init(|| failure).clone())
-    }
-
-    /// Ends the world; returns the record that stands, which may be an earlier one of another rank.
-    pub fn fail(&self, failure: Failure) -> Failure {
-        self.failure.get_or_init(|| self.control().fail(failure)).clone()
+    /// The name of a rank's host.
+    pub fn host(&self, rank: u32) -> String {
+        self.control().host(rank).unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned())
     }
 
     pub fn in_flight(&self) -> usize {
@@ -108,9 +73,13 @@ impl WorldState {
         {
             return own.poll(self);
         }
-        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        let groups = self.groups();
         let busy = groups.iter().filter(|group| group.in_flight.load(Ordering::Acquire) > 0);
         busy.fold(false, |moved, group| group.poll(self) | moved)
+    }
+
+    fn groups(&self) -> Arc<Vec<Arc<GroupState>>> {
+        Arc::clone(&self.groups.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Looks after everything that waits, at most once in `interval`.
@@ -121,14 +90,14 @@ impl WorldState {
         if now < due || self.next_inspection.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
-        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
-        groups.iter().filter(|group| group.in_flight.load(Ordering::Acquire) > 0).for_each(|group| group.inspect(self));
+        self.groups().iter().filter(|group| group.in_flight.load(Ordering::Acquire) > 0).for_each(|group| group.inspect(self));
     }
 
     /// Forgets a group, so that nobody polls it any more.
     pub fn forget(&self, group: &Arc<GroupState>) {
+        self.recorder.close(group.number);
         let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
-        groups.retain(|other| !Arc::ptr_eq(other, group));
+        Arc::make_mut(&mut groups).retain(|other| !Arc::ptr_eq(other, group));
     }
 
     fn close_all(&self, failure: &Failure) {
@@ -151,31 +120,63 @@ impl World {
             let message = format!("join: rank {rank} is outside a world of {size}. Check RANK and WORLD_SIZE.");
             return Err(Error::Refused(message));
         }
-        let backend: Arc<dyn Backend> =
-            if size == 1 { Arc::new(SoloBackend::default()) } else { shm::ShmBackend::join(job, rank, size, &settings)? };
-        Ok(Self::over(backend, rank, size, settings))
+        let backend: Arc<dyn Backend> = match settings.carrier {
+            Carrier::Fake => return Self::fake(job, rank, size, settings),
+            _ if size == 1 => Arc::new(SoloBackend::default()),
+            Carrier::Shm => shm::ShmBackend::join(job, rank, size, &settings)?,
+            Carrier::Sim => SimBackend::join(job, rank, size, &settings)?,
+            Carrier::Mpi => MpiBackend::join(job, rank, size, &settings)?,
+        };
+        Ok(Self::over(job, backend, rank, size, settings))
+    }
+
+    /// One rank alone of a world of up to 2^20: every operation ends at once and nothing moves. Records everything. Several such worlds may
+    /// exist in one process.
+    pub fn fake(job: &str, rank: u32, size: u32, settings: Settings) -> Result<Self, Error> {
+        if rank >= size || size > FakeBackend::LARGEST {
+            let largest = FakeBackend::LARGEST;
+            let message = format!("fake: rank {rank} of {size} does not exist. Pass a world size up to {largest} and a rank below it.");
+            return Err(Error::Refused(message));
+        }
+        Ok(Self::over(job, Arc::new(FakeBackend::default()), rank, size, Settings { recorded: None, ..settings }))
     }
 
     /// The world that `backend` carries.
-    pub fn over(backend: Arc<dyn Backend>, rank: u32, size: u32, settings: Settings) -> Self {
+    pub fn over(job: &str, backend: Arc<dyn Backend>, rank: u32, size: u32, settings: Settings) -> Self {
         let state = WorldState {
+            job: job.to_owned(),
             rank,
+            recorder: Recorder::new(settings.recorded),
+            aftermath: Aftermath::default(),
+            waiting: Waiting::default(),
             size: size as usize,
             settings,
             backend,
             progress: Progress::default(),
             groups: RwLock::default(),
             in_flight: AtomicUsize::new(0),
-            failure: OnceLock::new(),
             started: Instant::now(),
             next_inspection: AtomicU64::new(0),
             left: AtomicBool::new(false),
         };
-        Self { state: Arc::new(state), instances: Mutex::default() }
+        let state = Arc::new(state);
+        if state.backend.funnel().is_some() {
+            progress::start(&state);
+        }
+        if !state.backend.is_alone() {
+            aftermath::watch(&state);
+        }
+        Self { state, instances: Mutex::default() }
     }
 
-    /// Opens a group of world ranks. Every member opens the groups of one name and ranks in the same order.
+    /// Opens a group of world ranks with the world's own limits.
     pub fn open(&self, name: &str, ranks: &[u32]) -> Result<Group, Error> {
+        self.open_within(name, ranks, self.state.settings.limits())
+    }
+
+    /// Opens a group of world ranks, in any order: their positions are the group ranks. Every member opens the groups of one name and ranks
+    /// in the same order.
+    pub fn open_within(&self, name: &str, ranks: &[u32], limits: Limits) -> Result<Group, Error> {
         let world = &self.state;
         let refuse = |reason: String| Err(Error::Refused(format!("group {name}: {reason}")));
         if world.left.load(Ordering::Acquire) {
@@ -184,17 +185,21 @@ impl World {
         if let Some(rank) = ranks.iter().find(|&&rank| rank as usize >= world.size) {
             return refuse(format!("rank {rank} is outside a world of {}. Pass world ranks.", world.size));
         }
-        if !ranks.is_sorted_by(|a, b| a < b) {
-            return refuse(format!("ranks {ranks:?} are not ascending. Sort them and name each once."));
+        let mut places = HashMap::with_capacity(ranks.len());
+        for (index, &rank) in ranks.iter().enumerate() {
+            if let Some(first) = places.insert(rank, index) {
+                return refuse(format!("rank {rank} is listed twice, at {first} and {index} of {ranks:?}. Name each rank once."));
+            }
         }
-        let Some(rank) = ranks.iter().position(|&rank| rank == world.rank) else {
+        let Some(&rank) = places.get(&world.rank) else {
             return refuse(format!("rank {} is not among its ranks {ranks:?}. Open only groups this rank is in.", world.rank));
         };
         let instance = self.next_instance(name, ranks);
         let spec = Arc::new(GroupSpec { name: name.to_owned(), ranks: ranks.to_vec(), rank, instance });
         let transport: Box<dyn Transport> = if ranks.len() == 1 { Box::new(SoloTransport) } else { world.backend.open(&spec) };
-        let state = Arc::new(GroupState::new(spec, Lane::new(transport)));
-        world.groups.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&state));
+        let number = world.recorder.open(&spec);
+        let state = Arc::new(GroupState::new(spec, number, limits, Lane::new(transport)));
+        Arc::make_mut(&mut world.groups.write().unwrap_or_else(PoisonError::into_inner)).push(Arc::clone(&state));
         Ok(Group { state, world: Arc::clone(world) })
     }
 
@@ -210,6 +215,11 @@ impl World {
         self.state.failure()
     }
 
+    /// This rank's flight record as JSON: what it has posted so far.
+    pub fn record(&self, reason: Reason) -> String {
+        self.state.record(reason)
+    }
+
     /// Leaves on purpose: the other ranks see that this one did not die. Operations still outstanding get a moment to end.
     pub fn leave(&self) {
         let world = &self.state;
@@ -222,6 +232,7 @@ impl World {
             world.control().leave();
         }
         self.stop();
+        world.backend.end(world.failure().is_none());
     }
 
     /// Operations that did not end in time are a failure of the whole world.
@@ -240,6 +251,7 @@ impl World {
         let world = &self.state;
         world.progress.shut_down(world);
         let message = format!("rank {} has left the world. Wait for every operation before leaving.", world.rank);
+        world.aftermath.stop_watching();
         world.close_all(&world.failure().unwrap_or(Failure { code: Code::Aborted, culprits: vec![world.rank], message }));
     }
 }
@@ -249,6 +261,7 @@ impl Drop for World {
     fn drop(&mut self) {
         if !self.state.left.swap(true, Ordering::AcqRel) {
             self.stop();
+            self.state.backend.end(false);
         }
     }
 }

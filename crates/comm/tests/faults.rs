@@ -2,10 +2,10 @@
 
 mod support;
 
-use megatron_comm::{Code, Error, Failure, Group, Label, ReduceOp, Request, Settings, World};
+use megatron_comm::{Blocks, Code, Error, Failure, Group, Kind, Label, ReduceOp, Request, Settings, World};
 use std::time::{Duration, Instant};
 use storage::{DType, Span};
-use support::{Ended, Seat, complete, complete_labelled, floats, play};
+use support::{Ended, Seat, complete, complete_labelled, floats, kill_self, play};
 
 fn sum(count: usize) -> Request {
     Request::AllReduce { data: floats(&vec![1.0; count]), op: ReduceOp::Sum }
@@ -46,14 +46,6 @@ fn expect(verdict: Option<String>, start: &str, parts: &[&str]) {
     assert!(verdict.starts_with(start), "{verdict}");
     for part in parts {
         assert!(verdict.contains(part), "no {part:?} in: {verdict}");
-    }
-}
-
-fn kill_self() -> ! {
-    // SAFETY: a signal to this very process.
-    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
-    loop {
-        std::thread::park();
     }
 }
 
@@ -106,7 +98,7 @@ fn a_different_operation_is_named_on_all_ranks() {
                 return complete_labelled(group, sum(1024), "layers.1.mlp.down");
             }
             let target = Span::new(DType::BF16, 4096).unwrap();
-            complete(group, Request::AllGather { source: Span::new(DType::BF16, 1024).unwrap(), target })
+            complete(group, Request::AllGather { source: Span::new(DType::BF16, 1024).unwrap(), target, blocks: Blocks::even(1024, 4) })
         });
     });
     let sentence = "collective mismatch on group tp: rank 3 called allReduce#2 f32[1024] (layers.1.mlp.down) while rank 0 called \
@@ -155,6 +147,7 @@ fn uneven_counts_that_do_not_match_are_named() {
         fail_in(seat, seat.settings(), |_, group| {
             let (send, receive) = if seat.rank == 0 { (vec![0, 7], vec![0, 3]) } else { (vec![5, 0], vec![7, 0]) };
             let [source, target] = [&send, &receive].map(|counts| floats(&vec![0.0; counts.iter().sum()]));
+            let [send, receive] = [send, receive].map(|counts| Blocks::of_counts(&counts).unwrap());
             complete(group, Request::AllToAll { source, target, send, receive })
         });
     });
@@ -166,10 +159,18 @@ fn a_message_of_another_size_is_named() {
     let ended = play("a_message_of_another_size_is_named", 2, |seat| {
         fail_in(seat, seat.settings(), |_, group| {
             if seat.rank == 1 {
-                complete_labelled(group, Request::Exchange { sends: vec![(0, floats(&[1.0; 10]))], receives: vec![] }, "stage 1")?;
+                complete_labelled(
+                    group,
+                    Request::Exchange { sends: vec![(0, floats(&[1.0; 10]))], receives: vec![], kind: Kind::Exchange },
+                    "stage 1",
+                )?;
                 return complete(group, Request::Barrier);
             }
-            complete_labelled(group, Request::Exchange { sends: vec![], receives: vec![(1, floats(&[1.0; 12]))] }, "stage 0")
+            complete_labelled(
+                group,
+                Request::Exchange { sends: vec![], receives: vec![(1, floats(&[1.0; 12]))], kind: Kind::Exchange },
+                "stage 0",
+            )
         });
     });
     let sentence = "rank 1 sent exchange#1 f32[10] (stage 1) while rank 0 was to receive exchange#1 f32[12] (stage 0)";
@@ -219,6 +220,73 @@ fn a_limit_given_to_wait_holds_for_that_operation() {
     expect(verdict(&ended, &[]), "TIMEOUT [1] ", &["never joined"]);
 }
 
+/// Rank 0 waits in one group for rank 1, which waits in the other for rank 0.
+#[test]
+fn ranks_that_wait_for_each_other_fail_long_before_the_deadline() {
+    let ended = play("ranks_that_wait_for_each_other_fail_long_before_the_deadline", 2, |seat| {
+        let settings = Settings { timeout: Duration::from_secs(600), slow: Duration::from_millis(150), ..seat.settings() };
+        fail_in(seat, settings, |world, group| {
+            let other = world.open("dp", &seat.everyone()).unwrap();
+            complete(&other, Request::Barrier)?;
+            complete(if seat.rank == 0 { group } else { &other }, sum(4))
+        });
+    });
+    let links = [
+        "rank 0 waits for rank 1 in allReduce#2 f32[4] on group tp",
+        "rank 1 waits for rank 0 in allReduce#2 f32[4] on group dp",
+        "and would for ever",
+        ": they wait for each other. Make all ranks post these operations in one order, or together.",
+    ];
+    expect(verdict(&ended, &[]), "MISMATCH [0, 1] ", &links);
+}
+
+#[test]
+fn messages_sent_round_a_ring_that_nobody_receives_are_named_as_a_circle() {
+    let ended = play("messages_sent_round_a_ring_that_nobody_receives_are_named_as_a_circle", 3, |seat| {
+        let settings = Settings { timeout: Duration::from_millis(400), chunk: Some(4096), ..seat.settings() };
+        fail_in(seat, settings, |_, group| {
+            let (next, previous) = ((seat.rank as usize + 1) % 3, (seat.rank as usize + 2) % 3);
+            // The first operation has a limit of its own.
+            let (sends, receives) = (vec![(next, floats(&[1.0]))], vec![(previous, floats(&[0.0]))]);
+            complete(group, Request::Exchange { sends, receives, kind: Kind::Exchange })?;
+            complete(group, Request::Exchange { sends: vec![(next, floats(&vec![1.0; 1 << 20]))], receives: vec![], kind: Kind::Send })
+        });
+    });
+    let links = ["rank 0 waits for rank 1 in send#2", "rank 1 waits for rank 2 in send#2", "rank 2 waits for rank 0 in send#2"];
+    expect(verdict(&ended, &[]), "TIMEOUT [0, 1, 2] ", &links);
+}
+
+#[test]
+fn one_rank_reports_the_failure_with_a_table_of_all() {
+    let ended = play("one_rank_reports_the_failure_with_a_table_of_all", 4, |seat| {
+        fail_in(seat, seat.settings(), |world, group| {
+            if seat.rank != 2 {
+                return complete_labelled(group, sum(if seat.rank == 0 { 10 } else { 20 }), "layers.0");
+            }
+            // Computes, and has nothing to do with it.
+            while world.failure().is_none() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(world.failure().unwrap())
+        });
+    });
+    if ended.is_empty() {
+        return;
+    }
+    let reports: Vec<(usize, usize)> =
+        ended.iter().enumerate().map(|(rank, end)| (rank, end.errors.matches("last operation entered").count())).collect();
+    assert_eq!(reports, [(0, 0), (1, 1), (2, 0), (3, 0)]);
+    let block: Vec<&str> = ended[1].errors.lines().skip_while(|line| !line.starts_with("megatron-ts: MISMATCH: ")).take(6).collect();
+    let columns = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
+    assert_eq!(columns(block[1]), ["rank", "host", "pid", "state", "group", "last", "operation", "entered"]);
+    let rows: Vec<Vec<String>> = block[2..].iter().map(|line| columns(line)).collect();
+    assert!(block[2].starts_with("> 0 "), "{block:?}");
+    let order: Vec<&str> = rows.iter().map(|row| row[usize::from(row[0] == ">")].as_str()).collect();
+    assert_eq!(order, ["0", "1", "2", "3"]);
+    assert!(block[2].ends_with(" alive tp    allReduce#2 f32[10] (layers.0)"), "{block:?}");
+    assert!(block[4].ends_with(" alive tp    barrier#1"), "{block:?}");
+}
+
 #[test]
 fn a_rank_that_leaves_early_has_left_and_did_not_die() {
     let ended = play("a_rank_that_leaves_early_has_left_and_did_not_die", 3, |seat| {
@@ -259,7 +327,8 @@ fn a_full_shared_directory_is_reported_with_the_numbers() {
         report(seat, &complete(&group, sum(10)).unwrap_err());
         world.leave();
     });
-    expect(verdict(&ended, &[]), "ABORTED [", &["group tp needs 100663296", "of /dev/shm, where ", "--shm-size"]);
+    let place = if cfg!(target_os = "linux") { ["of /dev/shm, where ", "--shm-size"] } else { [", where ", " are free ("] };
+    expect(verdict(&ended, &[]), "ABORTED [", &["group tp needs 100663296", place[0], place[1]]);
 }
 
 #[test]
@@ -313,6 +382,7 @@ fn worlds_of_different_sizes_do_not_meet() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_stopped_rank_is_alive_and_named_at_the_deadline() {
     let ended = play("a_stopped_rank_is_alive_and_named_at_the_deadline", 2, |seat| {
         let limit = Duration::from_millis(300);
@@ -333,6 +403,7 @@ fn a_stopped_rank_is_alive_and_named_at_the_deadline() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_file_that_a_dead_job_left_behind_is_replaced() {
     support::play_all("a_file_that_a_dead_job_left_behind_is_replaced", 2, |seat| {
         if seat.rank == 0 {

@@ -2,10 +2,10 @@
 
 mod support;
 
-use megatron_comm::{Error, Group, Kind, Label, ReduceOp, Request, Settings, Work};
+use megatron_comm::{Blocks, Error, Group, Kind, Label, ReduceOp, Request, Settings, Work};
 use std::time::{Duration, Instant};
 use storage::{DType, Span};
-use support::{Seat, complete, floats, number, play_all};
+use support::{Seat, complete, floats, play_all};
 
 fn submit(group: &Group, request: Request) -> Work {
     group.submit(request, Label::EMPTY).unwrap_or_else(|error| panic!("{error}"))
@@ -13,11 +13,6 @@ fn submit(group: &Group, request: Request) -> Work {
 
 fn sum(data: &Span) -> Request {
     Request::AllReduce { data: data.clone(), op: ReduceOp::Sum }
-}
-
-fn large(rank: u32, from: usize, count: usize) -> Span {
-    let values: Vec<f32> = (from..from + count).map(|place| number(rank, place) as f32).collect();
-    floats(&values)
 }
 
 #[test]
@@ -54,61 +49,6 @@ fn a_grid_of_row_and_column_groups_sums_like_the_whole() {
                 complete(group, sum(&data)).unwrap();
             }
             assert!(data.f32s().unwrap().iter().all(|&x| x == (6 + 4 * round) as f32));
-        }
-        world.leave();
-    });
-}
-
-#[test]
-fn neighbours_exchange_in_both_directions_at_once() {
-    for size in [2, 3, 5] {
-        play_all("neighbours_exchange_in_both_directions_at_once", size, |seat| {
-            let world = seat.join_with(Settings { chunk: Some(4096), ..seat.settings() });
-            let group = world.open("ring", &seat.everyone()).unwrap();
-            let (next, previous) = ((seat.rank + 1) % size, (seat.rank + size - 1) % size);
-            for count in [0, 1, 1023, 100_001] {
-                let (up, down) = (large(seat.rank, 0, count), large(seat.rank, 7, count));
-                let received = [floats(&vec![0.0; count]), floats(&vec![0.0; count])];
-                let request = Request::Exchange {
-                    sends: vec![(next as usize, up), (previous as usize, down)],
-                    receives: vec![(previous as usize, received[0].clone()), (next as usize, received[1].clone())],
-                };
-                complete(&group, request).unwrap();
-                assert!(received[0].bytes() == large(previous, 0, count).bytes(), "from below");
-                assert!(received[1].bytes() == large(next, 7, count).bytes(), "from above");
-            }
-            world.leave();
-        });
-    }
-}
-
-#[test]
-fn messages_between_a_pair_keep_their_order_and_overlap_with_collectives() {
-    play_all("messages_between_a_pair_keep_their_order_and_overlap_with_collectives", 2, |seat| {
-        let world = seat.join_with(Settings { chunk: Some(1024), ..seat.settings() });
-        let group = world.open("pair", &seat.everyone()).unwrap();
-        let peer = 1 - seat.rank as usize;
-        let counts = [5, 5000, 1, 0, 20_000];
-        let mut works = Vec::new();
-        let mut received = Vec::new();
-        for (index, &count) in counts.iter().enumerate() {
-            let (send, receive) = (large(seat.rank, index, count), floats(&vec![0.0; count]));
-            received.push(receive.clone());
-            // One rank sends first, the other receives first.
-            let mut requests = [
-                Request::Exchange { sends: vec![(peer, send)], receives: vec![] },
-                Request::Exchange { sends: vec![], receives: vec![(peer, receive)] },
-            ];
-            if seat.rank == 1 {
-                requests.reverse();
-            }
-            works.extend(requests.map(|request| submit(&group, request)));
-        }
-        let data = floats(&[1.0; 3000]);
-        complete(&group, sum(&data)).unwrap();
-        works.iter().for_each(|work| work.wait(None).unwrap());
-        for (index, data) in received.iter().enumerate() {
-            assert!(data.bytes() == large(1 - seat.rank, index, counts[index]).bytes(), "message {index}");
         }
         world.leave();
     });
@@ -189,19 +129,29 @@ fn check_refusals(seat: &Seat) {
     let world = seat.join();
     let group = world.open("all", &seat.everyone()).unwrap();
     let (two, three) = (floats(&[0.0; 2]), floats(&[0.0; 3]));
-    let message = refusal(&group, Request::AllGather { source: two.clone(), target: three.clone() });
+    let blocks = Blocks::even(2, 2);
+    let gather = |target: &Span| Request::AllGather { source: two.clone(), target: target.clone(), blocks: blocks.clone() };
+    let message = refusal(&group, gather(&three));
     assert_eq!(message, "allGather on group all: the target has 3 elements where 4 are needed. Pass a tensor of that size.");
-    let ints = Span::new(DType::I32, 4).unwrap();
-    assert!(refusal(&group, Request::AllGather { source: two.clone(), target: ints }).contains("the source is f32 and the target i32"));
+    assert!(refusal(&group, gather(&Span::new(DType::I32, 4).unwrap())).contains("the source is f32 and the target i32"));
+    let short = Request::AllGather { source: two.clone(), target: three.clone(), blocks: Blocks::even(2, 3) };
+    assert!(refusal(&group, short).contains("3 counts for a group of 2"));
     assert!(refusal(&group, Request::Broadcast { data: two.clone(), root: 2 }).contains("root 2 is outside a group of 2"));
-    let bytes = Span::new(DType::U8, 4).unwrap();
-    assert!(refusal(&group, Request::AllReduce { data: bytes, op: ReduceOp::Sum }).contains("u8 cannot be reduced"));
-    let overlapping = Request::Exchange { sends: vec![(0, two.clone())], receives: vec![(1, two.clone())] };
+    let kind = Kind::Exchange;
+    let overlapping = Request::Exchange { sends: vec![(0, two.clone())], receives: vec![(1, two.clone())], kind };
     assert!(refusal(&group, overlapping).contains("overlaps"));
-    let counts = Request::AllToAll { source: two.clone(), target: three, send: vec![1, 1], receive: vec![2] };
-    assert!(refusal(&group, counts).contains("the list of counts to receive has 1 elements where 2 are needed"));
+    let stray = Request::Exchange { sends: vec![(2, two.clone())], receives: vec![], kind: Kind::Send };
+    assert!(refusal(&group, stray).starts_with("send on group all: peer 2 is outside a group of 2"));
+    let own = if seat.rank == 0 { [2, 1] } else { [1, 2] };
+    let [send, receive] = [[1, 1], own].map(|counts| Blocks::of_counts(&counts).unwrap());
+    let counts = Request::AllToAll { source: two.clone(), target: three.clone(), send, receive };
+    assert!(refusal(&group, counts).contains("1 elements go to this rank and 2 come from it"));
+    let target = (seat.rank == 1).then(|| three.clone());
+    let root = Request::Gather { source: two.clone(), target, root: 0, blocks };
+    let sentence = ["the root has no target", "group rank 1 passes a target and is not the root"][seat.rank as usize];
+    assert!(refusal(&group, root).contains(sentence));
     assert!(world.open("other", &[1 - seat.rank]).is_err_and(|error| error.to_string().contains("not among its ranks")));
-    assert!(world.open("twice", &[1, 0]).is_err_and(|error| error.to_string().contains("not ascending")));
+    assert!(world.open("twice", &[1, 0, 1]).is_err_and(|error| error.to_string().contains("rank 1 is listed twice, at 0 and 2 of")));
     // Nothing of this has harmed the world.
     complete(&group, sum(&two)).unwrap();
     world.leave();

@@ -139,6 +139,30 @@ impl<const N: usize> Layout<N> {
         })
     }
 
+    /// The index of element `number` of the walk.
+    #[inline]
+    fn index(&self, number: usize) -> [usize; MAX_RANK] {
+        let mut index = [0usize; MAX_RANK];
+        let mut rest = number;
+        for dim in (0..self.rank).rev() {
+            index[dim] = rest % self.dims[dim];
+            rest /= self.dims[dim];
+        }
+        index
+    }
+
+    #[inline]
+    fn places_of(&self, index: &[usize; MAX_RANK]) -> [usize; N] {
+        std::array::from_fn(|operand| {
+            self.offsets[operand] + (0..self.rank).map(|dim| index[dim] * self.strides[operand][dim]).sum::<usize>()
+        })
+    }
+
+    /// Where element `number` of the walk lies in each operand.
+    pub fn places(&self, number: usize) -> [usize; N] {
+        self.places_of(&self.index(number))
+    }
+
     /// Calls `f(first, count, places)` for each run along the innermost dim within `range` of the walk: elements `first..first +
     /// count` of the dense order begin at `places` of the operands.
     #[inline]
@@ -147,15 +171,8 @@ impl<const N: usize> Layout<N> {
             return;
         }
         let inner = self.dims[self.rank - 1];
-        let mut index = [0usize; MAX_RANK];
-        let mut rest = range.start;
-        for dim in (0..self.rank).rev() {
-            index[dim] = rest % self.dims[dim];
-            rest /= self.dims[dim];
-        }
-        let mut places: [usize; N] = std::array::from_fn(|operand| {
-            self.offsets[operand] + (0..self.rank).map(|dim| index[dim] * self.strides[operand][dim]).sum::<usize>()
-        });
+        let mut index = self.index(range.start);
+        let mut places = self.places_of(&index);
         let mut first = range.start;
         loop {
             let column = index[self.rank - 1];

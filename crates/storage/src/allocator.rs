@@ -1,36 +1,48 @@
-//! Where buffers come from: freed blocks are kept by size class and given out again, so that a step asks the system for nothing.
+//! Where buffers come from: an arena that keeps what it got, so that a step asks the system for nothing.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use crate::arena::{Arena, pointer};
+use crate::category::Category;
+use crate::pages;
+use crate::small_blocks::{ALIGN, SmallBlocks, class_of};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard};
 
-/// Alignment of every block: a cache line, and the widest vector.
-pub(crate) const ALIGN: usize = 64;
+/// Bytes in use, now and at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes that were asked for and are in use.
+    pub live: usize,
+    /// The most that `live` has been since the last [`reset_peak`].
+    pub peak: usize,
+}
 
-/// Classes between a power of two and the next: a block is at most an eighth larger than what was asked.
-const STEPS: usize = 8;
-
-/// Classes up to 2^47 bytes, which is all that an x86-64 process can address.
-const CLASSES: usize = 42 * STEPS;
+impl Usage {
+    fn add(&mut self, bytes: usize) {
+        self.live += bytes;
+        self.peak = self.peak.max(self.live);
+    }
+}
 
 /// Counters of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryStats {
-    /// Bytes that live buffers asked for.
-    pub live: usize,
-    /// The most that `live` has been since the last [`reset_peak`].
-    pub peak: usize,
-    /// Bytes of freed blocks kept for reuse.
-    pub cached: usize,
+    /// All categories but the workspace, which threads keep between operations.
+    pub all: Usage,
+    /// Each category, in the order of its code.
+    pub by_category: [Usage; Category::ALL.len()],
+    /// Bytes that the system has given.
+    pub reserved: usize,
     /// Buffers given out since the process began.
     pub allocations: u64,
+    /// Requests to the system for memory since the process began.
+    pub system_calls: u64,
 }
 
-/// A piece of memory of one class; `start` is aligned, `base` is what the system gave.
+/// A piece of memory, aligned to [`ALIGN`].
 pub(crate) struct Block {
     pub start: NonNull<u8>,
-    base: NonNull<u8>,
-    class: usize,
+    /// None for a piece of the arena itself.
+    class: Option<usize>,
 }
 
 // SAFETY: a block is plain memory that belongs to whoever holds the block.
@@ -38,104 +50,126 @@ unsafe impl Send for Block {}
 // SAFETY: as above.
 unsafe impl Sync for Block {}
 
-struct Cache {
-    free: [Vec<Block>; CLASSES],
-    stats: MemoryStats,
+struct Store {
+    arena: Arena,
+    small: SmallBlocks,
+    all: Usage,
+    by_category: [Usage; Category::ALL.len()],
+    allocations: u64,
 }
 
-static CACHE: Mutex<Cache> =
-    Mutex::new(Cache { free: [const { Vec::new() }; CLASSES], stats: MemoryStats { live: 0, peak: 0, cached: 0, allocations: 0 } });
+static STORE: Mutex<Store> = Mutex::new(Store {
+    arena: Arena::new(),
+    small: SmallBlocks::new(),
+    all: Usage { live: 0, peak: 0 },
+    by_category: [Usage { live: 0, peak: 0 }; Category::ALL.len()],
+    allocations: 0,
+});
 
-fn cache() -> MutexGuard<'static, Cache> {
-    CACHE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn store() -> MutexGuard<'static, Store> {
+    STORE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// The class of blocks for `bytes`: the number of the power of two, and the eighth within it.
-fn class_of(bytes: usize) -> Option<usize> {
-    let lines = bytes.div_ceil(ALIGN).max(1);
-    let class = if lines <= STEPS {
-        lines - 1
-    } else {
-        let power = (lines - 1).ilog2() as usize;
-        let eighth = (lines - 1) >> (power - 3);
-        (power - 2) * STEPS + eighth - STEPS
-    };
-    (class < CLASSES).then_some(class)
-}
+impl Store {
+    #[inline]
+    fn take(&mut self, class: Option<usize>, bytes: usize) -> Option<Block> {
+        let address = match class {
+            Some(class) => self.small.take(class, &mut self.arena)?,
+            None => self.arena.take(bytes)?,
+        };
+        Some(Block { start: pointer(address)?, class })
+    }
 
-/// Bytes of a block of `class`.
-fn class_bytes(class: usize) -> usize {
-    let (power, eighth) = (class / STEPS, class % STEPS);
-    let lines = if power == 0 { eighth + 1 } else { (STEPS + eighth + 1) << (power - 1) };
-    lines * ALIGN
-}
+    /// The block that `take` did not find, from memory that the system gives for it.
+    #[cold]
+    fn grow_and_take(&mut self, class: Option<usize>, asked: usize) -> Result<Block, String> {
+        let live = self.all.live;
+        let whole = asked.checked_next_multiple_of(ALIGN).ok_or_else(|| refused(asked, None, live))?;
+        self.grow(asked, class.map_or(whole, SmallBlocks::slab_bytes))?;
+        self.take(class, whole).ok_or_else(|| refused(asked, None, live))
+    }
 
-fn layout(class: usize) -> Option<Layout> {
-    Layout::from_size_align(class_bytes(class) + ALIGN, align_of::<u128>()).ok()
-}
+    /// Makes room for `bytes` more, after giving back what is free if that helps; else the sentence of the refusal.
+    fn grow(&mut self, asked: usize, bytes: usize) -> Result<(), String> {
+        let mut available = pages::available(self.arena.reserved());
+        if available.is_some_and(|available| available < bytes) {
+            self.trim();
+            available = pages::available(self.arena.reserved());
+        }
+        let fits = available.is_none_or(|available| bytes <= available);
+        if fits && self.arena.grow(bytes, available) { Ok(()) } else { Err(refused(asked, available, self.all.live)) }
+    }
 
-/// Zeroed memory from the system. Small alignment and room to shift keep it lazy: large pieces cost nothing until touched.
-fn from_system(class: usize) -> Option<Block> {
-    let layout = layout(class)?;
-    // SAFETY: the layout has a size above zero.
-    let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-    let shift = base.as_ptr().align_offset(ALIGN);
-    // SAFETY: the block is ALIGN bytes larger than its class.
-    let start = unsafe { base.add(shift) };
-    Some(Block { start, base, class })
-}
+    fn trim(&mut self) {
+        self.small.trim(&mut self.arena);
+        self.arena.trim();
+    }
 
-fn to_system(block: Block) {
-    if let Some(layout) = layout(block.class) {
-        // SAFETY: the block came from the system with this layout, and nobody holds it any more.
-        unsafe { dealloc(block.base.as_ptr(), layout) };
+    fn count(&mut self, category: Category, bytes: usize) {
+        self.by_category[category as usize].add(bytes);
+        if category != Category::Workspace {
+            self.all.add(bytes);
+        }
+    }
+
+    fn discount(&mut self, category: Category, bytes: usize) {
+        self.by_category[category as usize].live -= bytes;
+        if category != Category::Workspace {
+            self.all.live -= bytes;
+        }
     }
 }
 
-/// A block for `bytes`; its contents are arbitrary.
-pub(crate) fn allocate(bytes: usize) -> Result<Block, String> {
-    let class = class_of(bytes).ok_or_else(|| refused(bytes))?;
-    let mut held = cache();
-    let block = match held.free[class].pop() {
-        Some(block) => {
-            held.stats.cached -= class_bytes(class);
-            block
-        }
-        None => {
-            drop(held);
-            let fresh = from_system(class).or_else(|| {
-                trim_cache();
-                from_system(class)
-            });
-            held = cache();
-            fresh.ok_or_else(|| refused_with(bytes, held.stats.live))?
-        }
+/// A block for `bytes`, counted under `category`; its contents are arbitrary.
+pub(crate) fn allocate(bytes: usize, category: Category) -> Result<Block, String> {
+    let class = class_of(bytes);
+    let mut held = store();
+    // What cannot be rounded up is found nowhere, and refused when room is to be made.
+    let whole = bytes.checked_next_multiple_of(ALIGN).unwrap_or(bytes);
+    let block = match held.take(class, whole) {
+        Some(block) => block,
+        None => held.grow_and_take(class, bytes)?,
     };
-    held.stats.live += bytes;
-    held.stats.peak = held.stats.peak.max(held.stats.live);
-    held.stats.allocations += 1;
+    held.count(category, bytes);
+    held.allocations += 1;
     Ok(block)
 }
 
 /// Keeps the block of a dropped buffer.
-pub(crate) fn release(block: Block, bytes: usize) {
-    let mut held = cache();
-    held.stats.live -= bytes;
-    held.stats.cached += class_bytes(block.class);
-    let class = block.class;
-    held.free[class].push(block);
+pub(crate) fn release(block: &Block, bytes: usize, category: Category) {
+    let mut held = store();
+    held.discount(category, bytes);
+    let address = block.start.as_ptr().expose_provenance();
+    match block.class {
+        Some(class) => held.small.give(class, address),
+        None => held.arena.give(address),
+    }
+}
+
+/// Counts `bytes` under another category.
+pub(crate) fn recount(bytes: usize, from: Category, to: Category) {
+    let mut held = store();
+    held.discount(from, bytes);
+    held.count(to, bytes);
 }
 
 const OUT_OF_MEMORY: &str = "out of memory: ";
 
-fn refused(bytes: usize) -> String {
-    refused_with(bytes, cache().stats.live)
+/// The sentence of a refused allocation.
+fn refused(asked: usize, available: Option<usize>, live: usize) -> String {
+    let available = available.map_or_else(String::new, |available| format!("{available} are available and "));
+    format!(
+        "{OUT_OF_MEMORY}{asked} bytes were asked for while {available}{live} are live. \
+         Use smaller tensors or more ranks, or release tensors sooner."
+    )
 }
 
-/// The sentence of a refused allocation.
-pub(crate) fn refused_with(bytes: usize, live: usize) -> String {
+/// The sentence for a tensor whose bytes no number holds.
+pub(crate) fn too_long(len: usize, size: usize) -> String {
+    let live = store().all.live;
     format!(
-        "{OUT_OF_MEMORY}{bytes} bytes were asked for while {live} are live. Use smaller tensors or more ranks, or release tensors sooner."
+        "{OUT_OF_MEMORY}{len} elements of {size} bytes were asked for, more than can be addressed, while {live} are live. \
+         Use smaller tensors."
     )
 }
 
@@ -146,36 +180,19 @@ pub fn is_out_of_memory(message: &str) -> bool {
 
 /// The counters now.
 pub fn memory_stats() -> MemoryStats {
-    cache().stats
+    let Store { all, by_category, allocations, arena, .. } = &*store();
+    let (reserved, system_calls) = (arena.reserved(), pages::system_calls());
+    MemoryStats { all: *all, by_category: *by_category, reserved, allocations: *allocations, system_calls }
 }
 
-/// Counts the peak anew from what is live now.
+/// Counts the peaks anew from what is live now.
 pub fn reset_peak() {
-    let mut held = cache();
-    held.stats.peak = held.stats.live;
+    let mut held = store();
+    held.all.peak = held.all.live;
+    held.by_category.iter_mut().for_each(|usage| usage.peak = usage.live);
 }
 
-/// Gives all kept blocks back to the system.
+/// Gives what is free back to the system, as far as whole regions are.
 pub fn trim_cache() {
-    let mut held = cache();
-    let blocks: Vec<Block> = held.free.iter_mut().flat_map(std::mem::take).collect();
-    held.stats.cached = 0;
-    drop(held);
-    blocks.into_iter().for_each(to_system);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_class_holds_what_was_asked_and_wastes_an_eighth_at_most() {
-        for bytes in (0..20_000).chain((0..40).map(|power| (1 << power) + 1)).chain([1 << 47]) {
-            let class = class_of(bytes).unwrap();
-            let got = class_bytes(class);
-            assert!(got >= bytes && got <= bytes.max(1) + bytes / 8 + ALIGN, "{bytes} -> class {class} of {got}");
-            assert!(class == 0 || class_bytes(class - 1) < bytes.max(1), "{bytes} fits the class below {class}");
-        }
-        assert_eq!(class_of(usize::MAX), None);
-    }
+    store().trim();
 }

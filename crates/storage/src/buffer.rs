@@ -1,18 +1,31 @@
 //! Memory that tensors share.
 
 use crate::allocator::{self, Block};
-use std::mem::ManuallyDrop;
+use crate::category::Category;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// 64-byte aligned bytes; they go back to the allocator's cache when dropped.
+/// 64-byte aligned bytes; they go back to the allocator when dropped.
 pub struct Buffer {
-    block: ManuallyDrop<Block>,
+    block: Block,
     bytes: usize,
+    category: AtomicU8,
 }
 
 impl Buffer {
-    /// `bytes` bytes with arbitrary contents, or a sentence that says how many were asked.
+    /// `bytes` bytes with arbitrary contents, counted under the category of this thread, or a sentence that says how many were asked.
     pub fn new(bytes: usize) -> Result<Buffer, String> {
-        Ok(Buffer { block: ManuallyDrop::new(allocator::allocate(bytes)?), bytes })
+        Buffer::of(Category::current(), bytes)
+    }
+
+    /// The same, counted under `category`.
+    pub fn of(category: Category, bytes: usize) -> Result<Buffer, String> {
+        Ok(Buffer { block: allocator::allocate(bytes, category)?, bytes, category: AtomicU8::new(category as u8) })
+    }
+
+    /// Counts it under `category` from now on.
+    pub fn categorize(&self, category: Category) {
+        let before = self.category.swap(category as u8, Relaxed);
+        allocator::recount(self.bytes, named(before), category);
     }
 
     /// Its size in bytes.
@@ -31,10 +44,13 @@ impl Buffer {
     }
 }
 
+/// The category that was stored as this code.
+fn named(code: u8) -> Category {
+    Category::ALL.get(usize::from(code)).copied().unwrap_or_default()
+}
+
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: the block is taken once, here.
-        let block = unsafe { ManuallyDrop::take(&mut self.block) };
-        allocator::release(block, self.bytes);
+        allocator::release(&self.block, self.bytes, named(*self.category.get_mut()));
     }
 }

@@ -1,6 +1,6 @@
 //! A run of elements within a buffer: what a tensor handle names.
 
-use crate::{Buffer, DType, Element, allocator};
+use crate::{Buffer, Category, DType, Element, allocator};
 use std::sync::Arc;
 
 /// `len` elements of `dtype` from element `offset` of a buffer on. Clones and aliases share the memory.
@@ -15,7 +15,7 @@ pub struct Span {
 impl Span {
     /// A span of its own buffer, with arbitrary contents.
     pub fn new(dtype: DType, len: usize) -> Result<Span, String> {
-        let bytes = len.checked_mul(dtype.size()).ok_or_else(|| allocator::refused_with(usize::MAX, crate::memory_stats().live))?;
+        let bytes = len.checked_mul(dtype.size()).ok_or_else(|| allocator::too_long(len, dtype.size()))?;
         Ok(Span { buffer: Arc::new(Buffer::new(bytes)?), offset: 0, len, dtype })
     }
 
@@ -33,6 +33,11 @@ impl Span {
             return Err(format!("elements {offset}..{offset}+{len} are outside a tensor of {}. Alias a part of it.", self.len));
         }
         Ok(Span { buffer: Arc::clone(&self.buffer), offset: self.offset + offset, len, dtype: self.dtype })
+    }
+
+    /// Counts the whole memory that it lies in under `category` from now on.
+    pub fn categorize(&self, category: Category) {
+        self.buffer.categorize(category);
     }
 
     /// Its elements.

@@ -7,37 +7,140 @@ static COUNTERS: Mutex<()> = Mutex::new(());
 #[test]
 fn buffers_are_aligned_and_counted_and_their_blocks_come_back() {
     let _held = COUNTERS.lock().unwrap();
-    let before = memory_stats();
-    let first = Buffer::new(123_457).unwrap();
-    let place = first.as_ptr();
-    assert_eq!(place as usize % 64, 0);
-    assert_eq!((first.len(), first.is_empty()), (123_457, false));
-    assert_eq!(memory_stats().live, before.live + 123_457);
-    assert_eq!(memory_stats().allocations, before.allocations + 1);
-    drop(first);
-    let between = memory_stats();
-    assert_eq!(between.live, before.live);
-    assert!(between.cached >= 123_457 && between.peak >= before.live + 123_457);
-    let second = Buffer::new(123_400).unwrap();
-    assert_eq!(second.as_ptr(), place);
-    drop(second);
+    for (bytes, again) in [(123_457, 123_400), (1000, 990), (5 << 20, 5 << 20)] {
+        let before = memory_stats();
+        let first = Buffer::new(bytes).unwrap();
+        let place = first.as_ptr();
+        assert_eq!(place as usize % 64, 0);
+        assert_eq!((first.len(), first.is_empty()), (bytes, false));
+        assert_eq!(memory_stats().all.live, before.all.live + bytes);
+        assert_eq!(memory_stats().allocations, before.allocations + 1);
+        drop(first);
+        let between = memory_stats();
+        assert_eq!(between.all.live, before.all.live);
+        assert!(between.reserved >= bytes && between.all.peak >= before.all.live + bytes);
+        let second = Buffer::new(again).unwrap();
+        assert_eq!((second.as_ptr(), memory_stats().system_calls), (place, between.system_calls));
+    }
     trim_cache();
     reset_peak();
     let after = memory_stats();
-    assert_eq!((after.cached, after.peak), (0, after.live));
+    assert_eq!((after.reserved, after.all.peak), (0, after.all.live));
 }
 
 #[test]
-fn an_absurd_allocation_is_refused_with_the_bytes_asked() {
+fn a_loop_of_the_same_sizes_asks_the_system_for_nothing_once_it_has_run() {
+    let _held = COUNTERS.lock().unwrap();
+    let sizes = [40, 3000, 70_000, 1 << 20, 333_333, 9 << 20, 64, 12_345_678];
+    let step = |first: usize| {
+        let mut held: Vec<Buffer> = Vec::new();
+        for at in 0..40 {
+            held.push(Buffer::new(sizes[(first + at * 3) % sizes.len()]).unwrap());
+            if at % 3 == 2 {
+                held.swap_remove(at / 3);
+            }
+        }
+    };
+    (0..8).for_each(step);
+    let early = memory_stats();
+    (0..200).for_each(step);
+    let late = memory_stats();
+    assert_eq!((early.system_calls, early.reserved, early.all.live), (late.system_calls, late.reserved, late.all.live));
+    assert_eq!(late.allocations, early.allocations + 200 * 40);
+}
+
+#[test]
+fn what_is_cut_up_grows_together_again() {
+    let _held = COUNTERS.lock().unwrap();
+    trim_cache();
+    let pieces: Vec<Buffer> = (0..20).map(|_| Buffer::new(1 << 20).unwrap()).collect();
+    let before = memory_stats();
+    let (odd, even): (Vec<_>, Vec<_>) = pieces.into_iter().enumerate().partition(|(index, _)| index % 2 == 1);
+    drop(odd);
+    drop(even);
+    let whole = Buffer::new(30 << 20).unwrap();
+    assert_eq!(memory_stats().system_calls, before.system_calls);
+    drop(whole);
+    trim_cache();
+    assert_eq!(memory_stats().reserved, 0);
+}
+
+#[test]
+fn several_threads_share_the_memory() {
+    let _held = COUNTERS.lock().unwrap();
+    let before = memory_stats().all.live;
+    std::thread::scope(|threads| {
+        for thread in 0..4usize {
+            threads.spawn(move || {
+                let mut held: Vec<Span> = Vec::new();
+                for turn in 0..400 {
+                    let span = Span::from_slice(DType::I64, &vec![(thread * 1000 + turn) as i64; 1 + turn * 37 % 9000]).unwrap();
+                    held.push(span);
+                    if turn % 2 == 1 {
+                        let span = held.swap_remove(turn % held.len());
+                        let values = span.slice::<i64>().unwrap();
+                        assert!(values.iter().all(|&value| value == values[0] && value / 1000 == thread as i64));
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(memory_stats().all.live, before);
+}
+
+#[test]
+fn each_category_is_counted_apart() {
+    let _held = COUNTERS.lock().unwrap();
+    reset_peak();
+    let usage = |category: Category| memory_stats().by_category[category as usize];
+    let (before, all) = (Category::ALL.map(usage), memory_stats().all);
+    let outside = Category::Optimizer.make_current();
+    let state = Span::new(DType::F32, 100).unwrap();
+    assert_eq!((outside, Category::current()), (Category::Activations, Category::Optimizer));
+    outside.make_current();
+    let (scratch, plain) = (Buffer::of(Category::Workspace, 64).unwrap(), Span::new(DType::U8, 30).unwrap());
+    plain.categorize(Category::Gradients);
+    let grown = |category: Category| usage(category).live - before[category as usize].live;
+    assert_eq!(Category::ALL.map(grown), [0, 30, 400, 0, 64, 0]);
+    assert_eq!(memory_stats().all.live, all.live + 430);
+    drop((state, scratch, plain));
+    assert_eq!(Category::ALL.map(grown), [0; 6]);
+    assert_eq!(usage(Category::Optimizer).peak, before[Category::Optimizer as usize].peak + 400);
+    for (code, category) in Category::ALL.into_iter().enumerate() {
+        assert_eq!((category as usize, Category::from_code(code as u32)), (code, Ok(category)));
+    }
+    assert!(Category::from_code(6).is_err());
+}
+
+#[test]
+fn an_absurd_allocation_is_refused_with_the_bytes_asked_and_those_available() {
     let _held = COUNTERS.lock().unwrap();
     let before = memory_stats();
-    for (dtype, len) in [(DType::U8, 1 << 46), (DType::F64, 1 << 60), (DType::F64, usize::MAX)] {
+    for (dtype, len) in [(DType::U8, 1 << 46), (DType::U8, usize::MAX), (DType::F64, 1 << 60), (DType::F64, usize::MAX)] {
         let message = Span::new(dtype, len).err().unwrap();
         assert!(is_out_of_memory(&message), "{message}");
-        assert!(message.contains(&len.saturating_mul(dtype.size()).to_string()), "{message}");
+        let asked = len.checked_mul(dtype.size()).unwrap_or(len);
+        assert!(message.contains(&asked.to_string()), "{message}");
+        if cfg!(target_os = "linux") && len == 1 << 46 {
+            assert!(message.contains(" are available and "), "{message}");
+        }
     }
-    assert_eq!(memory_stats().live, before.live);
-    assert!(!is_out_of_memory("add: another error."));
+    assert_eq!(memory_stats().all.live, before.all.live);
+    assert!(Buffer::new(1000).is_ok() && !is_out_of_memory("add: another error."));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_that_is_mapped_and_not_filled_is_not_promised_twice() {
+    let _held = COUNTERS.lock().unwrap();
+    let message = Buffer::new(1 << 46).err().unwrap();
+    let words: Vec<&str> = message.split(' ').collect();
+    let at = words.iter().position(|&word| word == "available").unwrap();
+    let available: usize = words[at - 2].parse().unwrap();
+    let first = Buffer::new(available / 3 * 2).unwrap();
+    assert!(Buffer::new(available / 3 * 2).is_err());
+    drop(first);
+    trim_cache();
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! All-reduce: each rank sums everything (two ranks, or little data), or its own stripe of every chunk, in rank order.
+//! All-reduce and reduce: each rank that wants the result sums everything (two ranks, or little data), or every rank its own stripe of each
+//! chunk, in rank order.
 
 use super::collective::Staged;
-use super::line::{LINE, Line};
+use super::line::Line;
+use crate::chunks::{chunk_of, chunks, stripe};
 use crate::descriptor::ReduceOp;
 use crate::operation::Fault;
 use crate::reduce::reduce;
@@ -11,25 +13,11 @@ use storage::Span;
 /// Up to so many bytes each rank sums everything: one meeting less is worth the repeated sums.
 const DIRECT_BYTES: usize = 64 << 10;
 
-/// Chunk `step` of `bytes`: where it begins and how long it is.
-pub fn chunk_of(bytes: usize, chunk: usize, step: usize) -> Range<usize> {
-    (step * chunk).min(bytes)..((step + 1) * chunk).min(bytes)
-}
-
-/// How many chunks of `chunk` bytes hold `bytes`; at least one, for ranks meet even about nothing.
-pub fn chunks(bytes: usize, chunk: usize) -> usize {
-    bytes.div_ceil(chunk).max(1)
-}
-
-/// The part of a chunk of `length` bytes that `member` of `size` sums.
-fn stripe(length: usize, member: usize, size: usize) -> Range<usize> {
-    let width = length.div_ceil(size).next_multiple_of(LINE);
-    (member * width).min(length)..((member + 1) * width).min(length)
-}
-
 pub struct AllReduce {
-    pub data: Span,
-    pub op: ReduceOp,
+    data: Span,
+    op: ReduceOp,
+    /// The only rank that wants the result; None when all do.
+    root: Option<usize>,
     sources: Vec<*const u8>,
 }
 
@@ -37,8 +25,12 @@ pub struct AllReduce {
 unsafe impl Send for AllReduce {}
 
 impl AllReduce {
-    pub fn new(data: Span, op: ReduceOp) -> Self {
-        Self { data, op, sources: Vec::new() }
+    pub fn new(data: Span, op: ReduceOp, root: Option<usize>) -> Self {
+        Self { data, op, root, sources: Vec::new() }
+    }
+
+    fn wants_result(&self, line: &Line) -> bool {
+        self.root.is_none_or(|root| root == line.rank())
     }
 
     fn is_direct(&self, line: &Line) -> bool {
@@ -84,13 +76,18 @@ impl Staged for AllReduce {
     fn drain(&mut self, line: &Line, step: usize, phase: u64) {
         let chunk = self.chunk(line, step);
         if self.is_direct(line) {
+            if !self.wants_result(line) {
+                return;
+            }
             let out = self.data.as_ptr().wrapping_add(chunk.start);
             return self.sum(line, phase, chunk.start, 0..chunk.len(), out);
         }
         let own = stripe(chunk.len(), line.rank(), line.size());
         let out = line.result(phase).wrapping_add(own.start);
         self.sum(line, phase, chunk.start, own, out);
-        if let Some(before) = step.checked_sub(1) {
+        if let Some(before) = step.checked_sub(1)
+            && self.wants_result(line)
+        {
             let chunk = self.chunk(line, before);
             // SAFETY: all ranks have summed their stripes of the chunk before they arrived at this phase.
             unsafe { std::ptr::copy_nonoverlapping(line.result(phase - 1), self.data.as_ptr().add(chunk.start), chunk.len()) };

@@ -1,51 +1,41 @@
 //! All-to-all: an input is divided into one lane for each rank; what a pair exchanges may differ from pair to pair.
 
-use super::all_reduce::{chunk_of, chunks};
 use super::collective::Staged;
 use super::line::Line;
 use super::reduce_scatter::lane;
+use crate::blocks::Blocks;
+use crate::chunks::{chunk_of, chunks};
 use crate::operation::Fault;
-use crate::request::Request;
-use std::sync::Arc;
+use storage::Span;
 
 pub struct AllToAll {
-    /// An all-to-all.
-    request: Arc<Request>,
-    sequence: u64,
+    pub source: Span,
+    pub target: Span,
+    pub send: Blocks,
+    pub receive: Blocks,
+    /// Bytes of the longest block that any pair exchanges; known once all have arrived.
+    pub longest: usize,
 }
 
-/// Byte offset and length of block `member` among blocks of `counts` elements.
-fn block(counts: &[usize], member: usize, size: usize) -> (usize, usize) {
-    (counts[..member].iter().sum::<usize>() * size, counts[member] * size)
-}
-
-impl AllToAll {
-    pub fn new(request: Arc<Request>, sequence: u64) -> Self {
-        Self { request, sequence }
-    }
+/// Byte offset and length of block `member`.
+fn block(blocks: &Blocks, member: usize, size: usize) -> (usize, usize) {
+    let elements = blocks.of(member);
+    (elements.start * size, elements.len() * size)
 }
 
 impl Staged for AllToAll {
     fn steps(&mut self, line: &Line) -> Result<usize, Fault> {
-        let Request::AllToAll { source, .. } = &*self.request else { return Ok(1) };
-        let mut longest = 0;
-        for from in 0..line.size() {
-            for to in 0..line.size() {
-                let (sent, expected) = line.counts(self.sequence, from, to);
-                if sent != expected {
-                    return Err(Fault::Uneven { from, to, sent, expected });
-                }
-                longest = longest.max(sent as usize);
-            }
-        }
-        Ok(chunks(longest * source.dtype().size(), lane(line)))
+        Ok(chunks(self.longest, lane(line)))
+    }
+
+    fn agree(&mut self, longest: usize) {
+        self.longest = longest * self.source.dtype().size();
     }
 
     fn fill(&mut self, line: &Line, step: usize, phase: u64) {
-        let Request::AllToAll { source, target, send, receive } = &*self.request else { return };
+        let Self { source, target, send, receive, .. } = self;
         let (me, size) = (line.rank(), source.dtype().size());
         if step == 0 {
-            line.post_counts(self.sequence, send, receive);
             let ((from, length), (to, _)) = (block(send, me, size), block(receive, me, size));
             // SAFETY: the block to itself has the same length on both sides, and the two tensors are apart.
             unsafe { std::ptr::copy_nonoverlapping(source.as_ptr().add(from), target.as_ptr().add(to), length) };
@@ -60,14 +50,13 @@ impl Staged for AllToAll {
     }
 
     fn drain(&mut self, line: &Line, step: usize, phase: u64) {
-        let Request::AllToAll { target, receive, .. } = &*self.request else { return };
-        let (me, size) = (line.rank(), target.dtype().size());
+        let (me, size) = (line.rank(), self.target.dtype().size());
         for member in (0..line.size()).filter(|&member| member != me) {
-            let (start, length) = block(receive, member, size);
+            let (start, length) = block(&self.receive, member, size);
             let part = chunk_of(length, lane(line), step);
             let from = line.input(member, phase).wrapping_add(me * lane(line));
             // SAFETY: `member` has arrived and sends exactly this many elements; its lane stays until this rank arrives again.
-            unsafe { std::ptr::copy_nonoverlapping(from, target.as_ptr().add(start + part.start), part.len()) };
+            unsafe { std::ptr::copy_nonoverlapping(from, self.target.as_ptr().add(start + part.start), part.len()) };
         }
     }
 }

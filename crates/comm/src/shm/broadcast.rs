@@ -1,8 +1,8 @@
 //! Broadcast: the root shows a chunk, the others copy it. Barrier: nobody shows anything.
 
-use super::all_reduce::{chunk_of, chunks};
 use super::collective::Staged;
 use super::line::Line;
+use crate::chunks::{chunk_of, chunks};
 use crate::operation::Fault;
 use storage::Span;
 

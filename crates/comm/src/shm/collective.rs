@@ -10,6 +10,9 @@ pub trait Staged: Send {
     /// How many steps there are, at least 1. Asked once all ranks have arrived at the first.
     fn steps(&mut self, line: &Line) -> Result<usize, Fault>;
 
+    /// Told, before `steps`, the most elements that any rank sends to another, where ranks posted what they send.
+    fn agree(&mut self, _longest: usize) {}
+
     /// Writes this rank's input of `phase`.
     fn fill(&mut self, line: &Line, step: usize, phase: u64);
 
@@ -31,14 +34,16 @@ pub struct Collective<S> {
     slot: Arc<LineSlot>,
     descriptor: Descriptor,
     staged: S,
+    /// What this rank sends to each and expects from each, where the ranks must compare that.
+    pairs: Option<(Vec<usize>, Vec<usize>)>,
     /// Known from the first drain on.
     steps: usize,
     state: State,
 }
 
 impl<S: Staged> Collective<S> {
-    pub fn new(slot: Arc<LineSlot>, descriptor: Descriptor, staged: S) -> Self {
-        Self { slot, descriptor, staged, steps: usize::MAX, state: State::Unconnected }
+    pub fn new(slot: Arc<LineSlot>, descriptor: Descriptor, staged: S, pairs: Option<(Vec<usize>, Vec<usize>)>) -> Self {
+        Self { slot, descriptor, staged, pairs, steps: usize::MAX, state: State::Unconnected }
     }
 }
 
@@ -55,11 +60,29 @@ fn gathered(line: &Line, descriptor: &Descriptor, phase: u64) -> Result<bool, Fa
     Ok(all)
 }
 
+/// The most elements that any rank sends to another; an error when a pair disagrees.
+fn longest(line: &Line, sequence: u64) -> Result<usize, Fault> {
+    let mut longest = 0;
+    for from in 0..line.size() {
+        for to in 0..line.size() {
+            let (sent, expected) = line.counts(sequence, from, to);
+            if sent != expected {
+                return Err(Fault::Uneven { from, to, sent, expected });
+            }
+            longest = longest.max(sent as usize);
+        }
+    }
+    Ok(longest)
+}
+
 impl<S: Staged> Operation for Collective<S> {
     fn poll(&mut self) -> Result<Step, Fault> {
         let State::Arrived { step, phase } = self.state else {
             let Some(line) = self.slot.connect()? else { return Ok(Step::Waiting) };
             line.post(&self.descriptor);
+            if let Some((send, receive)) = &self.pairs {
+                line.post_counts(self.descriptor.sequence, send, receive);
+            }
             // This rank's next phase: all members have gone through the same ones.
             self.staged.fill(line, 0, line.next_phase());
             self.state = State::Arrived { step: 0, phase: line.arrive() };
@@ -69,6 +92,9 @@ impl<S: Staged> Operation for Collective<S> {
         if step == 0 {
             if !gathered(line, &self.descriptor, phase)? {
                 return Ok(Step::Waiting);
+            }
+            if self.pairs.is_some() {
+                self.staged.agree(longest(line, self.descriptor.sequence)?);
             }
             self.steps = self.staged.steps(line)?;
         } else if !line.all_arrived(phase) {

@@ -3,7 +3,7 @@
 use super::ShmBackend;
 use super::platform::{self, ProcessWatch};
 use super::segment::{ALIVE, LEFT};
-use crate::backend::{Bell, ControlPlane, Presence};
+use crate::backend::{Bell, ControlPlane, Presence, Wait};
 use crate::descriptor::Descriptor;
 use crate::failure::Failure;
 use std::sync::atomic::{Ordering, fence};
@@ -17,7 +17,7 @@ impl ControlPlane for ShmBackend {
             return Presence::Absent;
         }
         let watch = self.watches.get(rank as usize).and_then(Option::as_ref);
-        let alive = rank == self.segment.rank || watch.is_none_or(ProcessWatch::is_alive) && platform::is_held(&self.segment.file, rank);
+        let alive = rank == self.segment.rank || watch.is_none_or(ProcessWatch::is_alive) && self.segment.memory.is_held(rank);
         // Asked last: a rank says that it leaves before its lock goes.
         match said() {
             LEFT => Presence::Left,
@@ -38,12 +38,24 @@ impl ControlPlane for ShmBackend {
         self.segment.entered(rank)
     }
 
+    fn note_wait(&self, wait: Option<&Wait>) {
+        self.segment.note_wait(wait);
+    }
+
+    fn wait_of(&self, rank: u32) -> Option<Wait> {
+        self.segment.wait_of(rank)
+    }
+
     fn failure(&self) -> Option<Failure> {
         self.segment.failure()
     }
 
     fn fail(&self, failure: Failure) -> Failure {
         self.segment.fail(failure)
+    }
+
+    fn claim_report(&self) -> bool {
+        self.segment.claim_report()
     }
 
     fn leave(&self) {

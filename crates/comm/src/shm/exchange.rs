@@ -1,8 +1,8 @@
 //! Sends and receives posted together: each goes on whenever its channel allows, in any order, so a ring cannot deadlock.
 
-use super::all_reduce::{chunk_of, chunks};
 use super::channel::Channel;
-use crate::descriptor::{Descriptor, Kind, Signature};
+use crate::chunks::{chunk_of, chunks};
+use crate::descriptor::{Descriptor, Signature};
 use crate::operation::{Fault, Operation, Step, Unexpected};
 use crate::request::Request;
 use crate::solo::copy_span;
@@ -25,15 +25,10 @@ pub struct Exchange {
     transfers: Vec<Transfer>,
 }
 
-/// Two messages are the same when type and number of elements are.
-fn signature(data: &Span) -> Signature {
-    Signature { kind: Kind::Exchange, dtype: Some(data.dtype()), op: None, root: None, count: data.len() as u64 }
-}
-
 impl Exchange {
     /// Takes the messages' turns. `channel` finds the channel to a peer; what a rank sends to itself is copied at once.
     pub fn new(descriptor: Descriptor, request: &Request, rank: usize, channel: impl Fn(usize) -> Arc<Channel>) -> Self {
-        let Request::Exchange { sends, receives } = request else { return Self { transfers: Vec::new() } };
+        let Request::Exchange { sends, receives, .. } = request else { return Self { transfers: Vec::new() } };
         let own = |list: &[(usize, Span)]| list.iter().filter(|pair| pair.0 == rank).map(|pair| pair.1.clone()).collect::<Vec<_>>();
         own(sends).iter().zip(own(receives)).for_each(|(source, target)| copy_span(source, &target));
         let sends = sends.iter().map(|pair| (true, pair));
@@ -41,7 +36,7 @@ impl Exchange {
         let transfers = all.map(|(is_send, (peer, data))| {
             let channel = channel(*peer);
             let (turn, slots) = (channel.turns(is_send).take(), chunks(data.byte_len(), channel.payload()));
-            let message = Descriptor { signature: signature(data), ..descriptor };
+            let message = Descriptor { signature: Signature::of_message(data.dtype(), data.len()), ..descriptor };
             Transfer { channel, is_send, turn, data: data.clone(), message, done: 0, slots }
         });
         Self { transfers: transfers.collect() }

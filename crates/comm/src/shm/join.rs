@@ -1,32 +1,15 @@
-//! Meeting: rank 0 creates the world's file complete and under its final name, the others open it, and it loses its name
-//! once all are in.
+//! Meeting: rank 0 publishes the world's memory when it is complete, the others open it, and it loses its name once all are in.
 
-use super::platform::{self, DIRECTORY};
+use super::platform::{self, ENLARGE, Memory, Name, name_of};
 use super::segment::{ALIVE, MAGIC, Segment, header_bytes};
 use crate::failure::{Code, Error, Failure, ranks_text};
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How often an absent file is looked for.
+/// How often an absent world is looked for.
 const LOOK: Duration = Duration::from_millis(2);
 /// The longest sleep while ranks are missing.
 const NAP: Duration = Duration::from_millis(20);
-
-/// A file whose name is removed when this is dropped, unless another file has taken the name.
-struct Named {
-    path: PathBuf,
-    identity: u64,
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        if platform::identity_at(&self.path).is_ok_and(|identity| identity == self.identity) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
 
 fn refused(message: String) -> Error {
     Error::Refused(format!("join: {message}"))
@@ -40,27 +23,28 @@ fn mebibytes(bytes: u64) -> String {
 pub fn no_room(what: &str, bytes: usize, error: &std::io::Error) -> String {
     let (free, total) = platform::room();
     format!(
-        "{what} needs {} of {DIRECTORY}, where {} of {} are free ({error}). Enlarge it, in a container with --shm-size.",
+        "{what} needs {} of {}, where {} of {} are free ({error}). {ENLARGE}",
         mebibytes(bytes as u64),
+        platform::place(),
         mebibytes(free),
         mebibytes(total)
     )
 }
 
-fn segment_path(job: &str) -> Result<PathBuf, Error> {
+fn check_name(job: &str) -> Result<(), Error> {
     let plain = !job.is_empty() && job.len() <= 200 && job.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if !plain {
         return Err(refused(format!("job name {job:?} does not fit into a file name. Use up to 200 letters, digits, '.', '_', '-'.")));
     }
-    Ok(Path::new(DIRECTORY).join(format!("megatron-{job}-world")))
+    Ok(())
 }
 
 /// Joins the world of `job`; returns once every rank has.
 pub fn join(job: &str, rank: u32, size: u32, limit: Duration) -> Result<Segment, Error> {
     platform::supported().map_err(refused)?;
-    let path = segment_path(job)?;
+    check_name(job)?;
     let deadline = Instant::now() + limit;
-    let (segment, named) = if rank == 0 { create(&path, size as usize)? } else { find(&path, job, rank, size as usize, deadline, limit)? };
+    let (segment, name) = if rank == 0 { create(job, size as usize)? } else { find(job, rank, size as usize, deadline, limit)? };
     let cell = segment.rank_cell(rank);
     cell.pid.store(std::process::id(), Ordering::Relaxed);
     cell.namespace.store(platform::process_namespace(), Ordering::Relaxed);
@@ -69,7 +53,7 @@ pub fn join(job: &str, rank: u32, size: u32, limit: Duration) -> Result<Segment,
     platform::wake(&segment.header().joined);
     meet(&segment, job, deadline, limit)?;
     if rank == 0 {
-        drop(named);
+        name.withdraw();
         segment.header().nameless.store(1, Ordering::Release);
         platform::wake(&segment.header().nameless);
     } else {
@@ -78,35 +62,31 @@ pub fn join(job: &str, rank: u32, size: u32, limit: Duration) -> Result<Segment,
     Ok(segment)
 }
 
-/// Rank 0: a complete file appears under its name in one step.
-fn create(path: &Path, size: usize) -> Result<(Segment, Named), Error> {
-    let failed = |error: std::io::Error| refused(format!("{} cannot be made: {error}.", path.display()));
-    if platform::open(path).is_ok_and(|other| platform::is_held(&other, 0)) {
-        return Err(refused(format!("{} belongs to a running job. Give this job another name.", path.display())));
+/// Rank 0: the others find nothing, or a complete world.
+fn create(job: &str, size: usize) -> Result<(Segment, Name), Error> {
+    let failed = |error: std::io::Error| refused(format!("{} cannot be made: {error}.", name_of(job)));
+    if Memory::open(job).is_ok_and(|other| other.is_held(0)) {
+        return Err(refused(format!("{} belongs to a running job. Give this job another name.", name_of(job))));
     }
-    let draft = path.with_extension(std::process::id().to_string());
-    let _ = std::fs::remove_file(&draft);
-    let file = platform::create(&draft).map_err(failed)?;
-    let mut named = Named { identity: platform::identity(&file).map_err(failed)?, path: draft };
-    platform::reserve(&file, 0, header_bytes(size)).map_err(|error| refused(no_room("the world", header_bytes(size), &error)))?;
-    platform::hold(&file, 0).map_err(failed)?;
-    let segment = Segment::map(file, 0, size).map_err(failed)?;
+    let (memory, mut name) = Memory::create(job).map_err(failed)?;
+    memory.reserve(0, header_bytes(size)).map_err(|error| refused(no_room("the world", header_bytes(size), &error)))?;
+    memory.hold(0).map_err(failed)?;
+    let segment = Segment::map(memory, 0, size).map_err(failed)?;
     let header = segment.header();
     header.size.store(size as u32, Ordering::Relaxed);
     header.end.store(header_bytes(size) as u64, Ordering::Relaxed);
     header.magic.store(MAGIC, Ordering::Release);
-    std::fs::rename(&named.path, path).map_err(failed)?;
-    named.path = path.to_path_buf();
-    Ok((segment, named))
+    name.publish(job).map_err(failed)?;
+    Ok((segment, name))
 }
 
-/// The other ranks: the file of a rank 0 that is alive; one that a dead job left behind is passed over.
-fn find(path: &Path, job: &str, rank: u32, size: usize, deadline: Instant, limit: Duration) -> Result<(Segment, Named), Error> {
+/// The other ranks: the world of a rank 0 that is alive; one that a dead job left behind is passed over.
+fn find(job: &str, rank: u32, size: usize, deadline: Instant, limit: Duration) -> Result<(Segment, Name), Error> {
     loop {
-        match platform::open(path) {
-            Ok(file) if platform::is_held(&file, 0) => return enter(file, path, rank, size),
+        match Memory::open(job) {
+            Ok(memory) if memory.is_held(0) => return enter(memory, job, rank, size),
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(refused(format!("{} cannot be opened: {error}. Run all ranks as one user.", path.display())));
+                return Err(refused(format!("{} cannot be opened: {error}. Run all ranks as one user.", name_of(job))));
             }
             _ if Instant::now() >= deadline => {
                 let message = format!(
@@ -120,24 +100,24 @@ fn find(path: &Path, job: &str, rank: u32, size: usize, deadline: Instant, limit
     }
 }
 
-fn enter(file: File, path: &Path, rank: u32, size: usize) -> Result<(Segment, Named), Error> {
-    let failed = |error: std::io::Error| refused(format!("{} cannot be used: {error}.", path.display()));
+fn enter(memory: Memory, job: &str, rank: u32, size: usize) -> Result<(Segment, Name), Error> {
+    let failed = |error: std::io::Error| refused(format!("{} cannot be used: {error}.", name_of(job)));
     let mut start = [0; 12];
-    platform::read_start(&file, &mut start).map_err(failed)?;
+    memory.read_start(&mut start).map_err(failed)?;
     let [magic @ .., a, b, c, d] = start;
     if magic != MAGIC.to_ne_bytes() {
-        return Err(refused(format!("{} was made by another version. Use one version on all ranks.", path.display())));
+        return Err(refused(format!("{} was made by another version. Use one version on all ranks.", name_of(job))));
     }
     let theirs = u32::from_ne_bytes([a, b, c, d]);
     if theirs as usize != size {
         let message = format!("rank {rank} expects a world of {size} and rank 0 one of {theirs}. Give all ranks one WORLD_SIZE.");
         return Err(refused(message));
     }
-    if !platform::hold(&file, rank).map_err(failed)? {
+    if !memory.hold(rank).map_err(failed)? {
         return Err(refused(format!("rank {rank} is taken by another process. Start each rank once.")));
     }
-    let named = Named { identity: platform::identity(&file).map_err(failed)?, path: path.to_path_buf() };
-    Ok((Segment::map(file, rank, size).map_err(failed)?, named))
+    let name = memory.name(job).map_err(failed)?;
+    Ok((Segment::map(memory, rank, size).map_err(failed)?, name))
 }
 
 /// Waits until all ranks have joined; names those that did not, or that ended meanwhile.
@@ -154,7 +134,7 @@ fn meet(segment: &Segment, job: &str, deadline: Instant, limit: Duration) -> Res
         }
         let ranks = || 0..segment.size as u32;
         let present = |rank: &u32| segment.rank_cell(*rank).presence.load(Ordering::Acquire) == ALIVE;
-        if let Some(rank) = ranks().filter(present).find(|&rank| rank != segment.rank && !platform::is_held(&segment.file, rank)) {
+        if let Some(rank) = ranks().filter(present).find(|&rank| rank != segment.rank && !segment.memory.is_held(rank)) {
             let pid = segment.rank_cell(rank).pid.load(Ordering::Relaxed);
             let message = format!("join: rank {rank} (pid {pid}) exited while the world of job {job} met. Look at the log of rank {rank}.");
             return Err(segment.fail(Failure { code: Code::PeerLost, culprits: vec![rank], message }).into());
@@ -176,7 +156,7 @@ fn meet(segment: &Segment, job: &str, deadline: Instant, limit: Duration) -> Res
 /// The name is gone when `join` returns, unless rank 0 has just died; then the first operation tells.
 fn await_nameless(segment: &Segment, deadline: Instant) {
     let word = &segment.header().nameless;
-    while word.load(Ordering::Acquire) == 0 && platform::is_held(&segment.file, 0) && Instant::now() < deadline {
+    while word.load(Ordering::Acquire) == 0 && segment.memory.is_held(0) && Instant::now() < deadline {
         platform::wait(word, 0, NAP);
     }
 }

@@ -22,9 +22,6 @@ struct MemberCell {
     label: [[AtomicU64; 6]; 2],
 }
 
-/// Bytes that stripes and blocks begin at multiples of.
-pub const LINE: usize = 64;
-
 pub struct Line {
     segment: Arc<Segment>,
     region: Region,

@@ -1,4 +1,4 @@
-//! Ranks of one host: a small shared segment, futexes for waiting, locks and pidfds for liveness.
+//! Ranks of one host: a small shared segment, the system's means of waiting and of telling who is alive.
 
 mod all_gather;
 mod all_reduce;
@@ -13,14 +13,16 @@ mod line;
 mod platform;
 mod reduce_scatter;
 mod region;
+mod scatter;
 mod segment;
 
 use crate::backend::{Backend, Bell, ControlPlane, GroupSpec, Transport};
+use crate::chunks::LINE;
 use crate::descriptor::Descriptor;
 use crate::failure::Error;
 use crate::operation::Operation;
 use crate::request::Request;
-use crate::world::Settings;
+use crate::settings::Settings;
 use all_gather::AllGather;
 use all_reduce::AllReduce;
 use all_to_all::AllToAll;
@@ -28,9 +30,10 @@ use broadcast::{Barrier, Broadcast};
 use channel::Channel;
 use collective::{Collective, Staged};
 use exchange::Exchange;
-use line::{LINE, LineSlot};
+use line::LineSlot;
 use platform::ProcessWatch;
 use reduce_scatter::ReduceScatter;
+use scatter::Scatter;
 use segment::Segment;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -56,7 +59,7 @@ impl ShmBackend {
             let is_visible = cell.namespace.load(Ordering::Relaxed) == here && pid != std::process::id();
             let watch = if is_visible { platform::watch(pid) } else { None };
             // A process id that was taken over since is not the rank's: its lock is then gone too.
-            watch.filter(|_| platform::is_held(&segment.file, rank))
+            watch.filter(|_| segment.memory.is_held(rank))
         };
         let watches = (0..size).map(watch).collect();
         Ok(Arc::new(Self { segment: Arc::new(segment), watches, chunk: settings.chunk }))
@@ -81,6 +84,10 @@ impl ShmBackend {
 const STAGING: usize = 8 << 20;
 
 impl Backend for ShmBackend {
+    fn name(&self) -> &'static str {
+        "shm"
+    }
+
     fn control(&self) -> &dyn ControlPlane {
         self
     }
@@ -113,8 +120,8 @@ struct ShmTransport {
 }
 
 impl ShmTransport {
-    fn staged(&self, descriptor: Descriptor, staged: impl Staged + 'static) -> Box<dyn Operation> {
-        Box::new(Collective::new(Arc::clone(&self.slot), descriptor, staged))
+    fn staged(&self, descriptor: Descriptor, request: &Request, staged: impl Staged + 'static) -> Box<dyn Operation> {
+        Box::new(Collective::new(Arc::clone(&self.slot), descriptor, staged, request.pair_counts(self.spec.rank)))
     }
 
     fn channel(&self, peer: usize) -> Arc<Channel> {
@@ -125,16 +132,23 @@ impl ShmTransport {
 
 impl Transport for ShmTransport {
     fn start(&mut self, descriptor: Descriptor, request: &Arc<Request>) -> Box<dyn Operation> {
-        match &**request {
-            Request::AllReduce { data, op } => self.staged(descriptor, AllReduce::new(data.clone(), *op)),
-            Request::AllGather { source, target } => self.staged(descriptor, AllGather { source: source.clone(), target: target.clone() }),
-            Request::ReduceScatter { source, target, op } => {
-                self.staged(descriptor, ReduceScatter::new(source.clone(), target.clone(), *op))
+        match (**request).clone() {
+            Request::AllReduce { data, op } => self.staged(descriptor, request, AllReduce::new(data, op, None)),
+            Request::Reduce { data, op, root } => self.staged(descriptor, request, AllReduce::new(data, op, Some(root))),
+            Request::AllGather { source, target, blocks } => {
+                self.staged(descriptor, request, AllGather { source, target: Some(target), blocks })
             }
-            Request::Broadcast { data, root } => self.staged(descriptor, Broadcast { data: data.clone(), root: *root }),
-            Request::AllToAll { .. } => self.staged(descriptor, AllToAll::new(Arc::clone(request), descriptor.sequence)),
+            Request::Gather { source, target, blocks, .. } => self.staged(descriptor, request, AllGather { source, target, blocks }),
+            Request::ReduceScatter { source, target, op, blocks } => {
+                self.staged(descriptor, request, ReduceScatter::new(source, target, op, blocks))
+            }
+            Request::Broadcast { data, root } => self.staged(descriptor, request, Broadcast { data, root }),
+            Request::Scatter { source, target, root, blocks } => self.staged(descriptor, request, Scatter { source, target, root, blocks }),
+            Request::AllToAll { source, target, send, receive } => {
+                self.staged(descriptor, request, AllToAll { source, target, send, receive, longest: 0 })
+            }
             Request::Exchange { .. } => Box::new(Exchange::new(descriptor, request, self.spec.rank, |peer| self.channel(peer))),
-            Request::Barrier => self.staged(descriptor, Barrier),
+            Request::Barrier => self.staged(descriptor, request, Barrier),
         }
     }
 }

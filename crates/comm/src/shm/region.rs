@@ -1,7 +1,7 @@
-//! Parts of the world's file that groups claim when they first need them: whoever comes first reserves the memory.
+//! Parts of the world's memory that groups claim when they first need them: whoever comes first reserves the memory.
 
 use super::join::no_room;
-use super::platform::{self, Mapping, PAGE};
+use super::platform::{Mapping, PAGE};
 use super::segment::{REGIONS, Segment};
 use crate::operation::Fault;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ impl Region {
     }
 
     fn enter(segment: &Arc<Segment>, purpose: &Purpose, cell: usize, offset: u64) -> Result<Self, Fault> {
-        let mapping = platform::map(&segment.file, offset, purpose.bytes);
+        let mapping = segment.memory.map(offset, purpose.bytes);
         let mapping = mapping.map_err(|error| Fault::Broken(format!("{} cannot be mapped: {error}.", purpose.text)))?;
         Ok(Self { segment: Arc::clone(segment), mapping, cell, offset, bytes: purpose.bytes, users: purpose.users })
     }
@@ -84,14 +84,14 @@ impl Drop for Region {
     fn drop(&mut self) {
         let closed = self.segment.region_cell(self.cell).closed.fetch_add(1, Ordering::AcqRel) + 1;
         if closed == self.users {
-            platform::discard(&self.segment.file, self.offset, self.bytes);
+            self.segment.memory.discard(self.offset, self.bytes);
         }
     }
 }
 
 fn reserve(segment: &Segment, purpose: &Purpose) -> Result<u64, Fault> {
     let offset = segment.header().end.fetch_add(purpose.bytes as u64, Ordering::AcqRel);
-    let reserved = platform::reserve(&segment.file, offset, purpose.bytes);
+    let reserved = segment.memory.reserve(offset, purpose.bytes);
     reserved.map_err(|error| Fault::Broken(no_room(&purpose.text, purpose.bytes, &error)))?;
     Ok(offset)
 }

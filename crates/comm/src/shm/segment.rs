@@ -1,11 +1,11 @@
-//! The world's one file: a header of plain atomics that every rank maps, followed by regions that groups claim when first used.
+//! The world's memory: a header of plain atomics that every rank maps, followed by regions that groups claim when first used.
 //!
-//! The file loses its name once all ranks have mapped it, so nothing is left behind however the ranks end.
+//! It loses its name once all ranks have it open, so nothing is left behind however the ranks end.
 
-use super::platform::{self, Mapping, PAGE};
+use super::platform::{self, Mapping, Memory, PAGE};
+use crate::backend::Wait;
 use crate::descriptor::{Descriptor, ShortText, Signature};
 use crate::failure::{Code, Failure};
-use std::fs::File;
 use std::mem::size_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
@@ -24,7 +24,7 @@ pub struct Header {
     pub magic: AtomicU64,
     pub size: AtomicU32,
     pub joined: AtomicU32,
-    /// 1 once the file has lost its name.
+    /// 1 once the memory has lost its name.
     pub nameless: AtomicU32,
     /// First byte that no region has claimed.
     pub end: AtomicU64,
@@ -35,6 +35,8 @@ pub struct Header {
 struct FailureCell {
     state: AtomicU32,
     code: AtomicU32,
+    /// 1 once a rank has taken it upon itself to report the failure.
+    reported: AtomicU32,
     culprits: AtomicU32,
     culprit: [AtomicU32; CULPRITS],
     text: [AtomicU64; TEXT_WORDS],
@@ -49,10 +51,38 @@ pub struct RankCell {
     pub presence: AtomicU32,
     pub pid: AtomicU32,
     pub namespace: AtomicU64,
+    /// The operation this rank entered last.
+    entered: DescriptorCell,
+    /// The operation that keeps it waiting.
+    waiting: DescriptorCell,
+    /// Whom that waits for, plus 1; 0 while it goes on.
+    awaited: AtomicU32,
+}
+
+/// One descriptor that others may read at any time.
+#[repr(C)]
+struct DescriptorCell {
     group: [AtomicU64; 4],
+    /// 0 while there is none.
     sequence: AtomicU64,
     signature: [AtomicU64; 2],
     label: [AtomicU64; 6],
+}
+
+impl DescriptorCell {
+    fn store(&self, descriptor: &Descriptor) {
+        store_words(&self.group, &descriptor.group.0);
+        store_words(&self.signature, &descriptor.signature.pack());
+        store_words(&self.label, &descriptor.label.0);
+        self.sequence.store(descriptor.sequence, Ordering::Release);
+    }
+
+    fn load(&self) -> Option<Descriptor> {
+        let sequence = self.sequence.load(Ordering::Acquire);
+        let signature = Signature::unpack(load_words(&self.signature))?;
+        let (group, label) = (ShortText(load_words(&self.group)), ShortText(load_words(&self.label)));
+        (sequence > 0).then_some(Descriptor { group, sequence, signature, label })
+    }
 }
 
 /// Where the threads of one rank sleep.
@@ -62,7 +92,7 @@ pub struct BellCell {
     pub sleepers: AtomicU32,
 }
 
-/// One claimed region of the file.
+/// One claimed region of the memory.
 #[repr(C)]
 pub struct RegionCell {
     /// What the region is for; 0 while free.
@@ -88,19 +118,19 @@ pub fn header_bytes(size: usize) -> usize {
         .next_multiple_of(PAGE)
 }
 
-/// The world's file as one rank has it open.
+/// The world's memory as one rank has it open.
 pub struct Segment {
-    pub file: File,
+    pub memory: Memory,
     pub rank: u32,
     pub size: usize,
     mapping: Mapping,
 }
 
 impl Segment {
-    /// Maps the header of a file that has `header_bytes(size)` reserved bytes.
-    pub fn map(file: File, rank: u32, size: usize) -> std::io::Result<Self> {
-        let mapping = platform::map(&file, 0, header_bytes(size))?;
-        Ok(Self { file, rank, size, mapping })
+    /// Maps the header of memory that has `header_bytes(size)` reserved bytes.
+    pub fn map(memory: Memory, rank: u32, size: usize) -> std::io::Result<Self> {
+        let mapping = memory.map(0, header_bytes(size))?;
+        Ok(Self { memory, rank, size, mapping })
     }
 
     /// The `index`th of the cells that begin `offset` bytes into the header.
@@ -160,20 +190,33 @@ impl Segment {
 
     /// Notes the operation that this rank has entered.
     pub fn enter(&self, descriptor: &Descriptor) {
-        let cell = self.rank_cell(self.rank);
-        store_words(&cell.group, &descriptor.group.0);
-        store_words(&cell.signature, &descriptor.signature.pack());
-        store_words(&cell.label, &descriptor.label.0);
-        cell.sequence.store(descriptor.sequence, Ordering::Release);
+        self.rank_cell(self.rank).entered.store(descriptor);
     }
 
     /// The operation that `rank` entered last.
     pub fn entered(&self, rank: u32) -> Option<Descriptor> {
+        self.rank_cell(rank).entered.load()
+    }
+
+    /// Notes what keeps this rank waiting.
+    pub fn note_wait(&self, wait: Option<&Wait>) {
+        let cell = self.rank_cell(self.rank);
+        if let Some(wait) = wait {
+            cell.waiting.store(&wait.operation);
+        }
+        cell.awaited.store(wait.map_or(0, |wait| wait.rank + 1), Ordering::Release);
+    }
+
+    /// What keeps `rank` waiting.
+    pub fn wait_of(&self, rank: u32) -> Option<Wait> {
         let cell = self.rank_cell(rank);
-        let sequence = cell.sequence.load(Ordering::Acquire);
-        let signature = Signature::unpack(load_words(&cell.signature))?;
-        let (group, label) = (ShortText(load_words(&cell.group)), ShortText(load_words(&cell.label)));
-        (sequence > 0).then_some(Descriptor { group, sequence, signature, label })
+        let awaited = cell.awaited.load(Ordering::Acquire).checked_sub(1)?;
+        Some(Wait { operation: cell.waiting.load()?, rank: awaited })
+    }
+
+    /// Whether no rank has reported the failure before.
+    pub fn claim_report(&self) -> bool {
+        self.header().failure.reported.swap(1, Ordering::AcqRel) == 0
     }
 
     /// The failure that ended this world; None also while it is being written.

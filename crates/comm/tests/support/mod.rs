@@ -1,7 +1,11 @@
 //! Runs the body of a test as several processes: the test's own executable, started once for each rank.
 #![allow(dead_code)] // Every test file uses a part of this.
 
+pub mod contract;
+pub mod reference;
+
 use megatron_comm::{Failure, Group, Label, Request, Settings, World};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use storage::{DType, Element, Span};
@@ -55,8 +59,13 @@ impl Ended {
     }
 }
 
+/// Where worlds leave files behind, if anywhere.
+fn shared_directory() -> PathBuf {
+    if cfg!(target_os = "linux") { "/dev/shm".into() } else { std::env::temp_dir() }
+}
+
 fn leftovers(job: &str) -> Vec<String> {
-    let names = std::fs::read_dir("/dev/shm").unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let names = std::fs::read_dir(shared_directory()).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
     names.filter(|name| name.starts_with(&format!("megatron-{job}-"))).collect()
 }
 
@@ -67,6 +76,11 @@ pub fn play(test: &str, size: u32, body: impl Fn(&Seat)) -> Vec<Ended> {
 
 /// As `play`, for a test that plays the same size several times: `run` tells them apart.
 pub fn play_run(test: &str, size: u32, run: u32, body: impl Fn(&Seat)) -> Vec<Ended> {
+    play_in(&[], test, size, run, body)
+}
+
+/// As `play_run`, with additions to the environment of the ranks.
+pub fn play_in(environment: &[(&str, &str)], test: &str, size: u32, run: u32, body: impl Fn(&Seat)) -> Vec<Ended> {
     let job = format!("{test}-{size}-{run}");
     if let Ok(role) = std::env::var(ROLE) {
         let [own, prefix, rank] = role.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
@@ -81,7 +95,7 @@ pub fn play_run(test: &str, size: u32, run: u32, body: impl Fn(&Seat)) -> Vec<En
     let start = |rank: u32| {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([test, "--exact", "--nocapture"]).env(ROLE, format!("{job} {prefix} {rank}"));
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        command.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let children: Vec<_> = (0..size).map(start).collect();
     let ended = children.into_iter().map(|child| {
@@ -89,7 +103,7 @@ pub fn play_run(test: &str, size: u32, run: u32, body: impl Fn(&Seat)) -> Vec<En
         Ended { status: output.status, errors: String::from_utf8_lossy(&output.stderr).into_owned() }
     });
     let ended = ended.collect();
-    assert_eq!(leftovers(&format!("{prefix}-{job}")), Vec::<String>::new(), "files left in /dev/shm");
+    assert_eq!(leftovers(&format!("{prefix}-{job}")), Vec::<String>::new(), "files left behind");
     ended
 }
 
@@ -113,6 +127,24 @@ pub fn span<T: Element>(dtype: DType, values: &[T]) -> Span {
 
 pub fn floats(values: &[f32]) -> Span {
     span(DType::F32, values)
+}
+
+/// Ends this process without any chance to tidy up.
+pub fn kill_self() -> ! {
+    #[cfg(unix)]
+    // SAFETY: a signal to this very process.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGKILL)
+    };
+    #[cfg(windows)]
+    // SAFETY: the call ends this very process.
+    unsafe {
+        use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
+        TerminateProcess(GetCurrentProcess(), 9)
+    };
+    loop {
+        std::thread::park();
+    }
 }
 
 /// Submits and waits.

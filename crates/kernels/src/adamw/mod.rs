@@ -1,12 +1,14 @@
-//! Adam with decoupled weight decay (Loshchilov and Hutter 2019), or with L2 regularisation, in one pass over flat spans:
+//! Adam with decoupled weight decay (Loshchilov and Hutter 2019), or with L2 regularisation, in one pass over
+//! any number of flat runs:
 //!
 //! g = gradScale g (not stored); decoupled: p = p (1 - lr wd), else g = g + wd p; m = beta1 m + (1 - beta1) g;
 //! v = beta2 v + (1 - beta2) g^2; p = p - lr / bc1 * m / (sqrt(v) / sqrt(bc2) + eps).
 
 mod cpu;
 
-use crate::disjoint::{CHUNK, Disjoint, for_chunks};
+use crate::disjoint::{CHUNK, Disjoint, chunk_range};
 use crate::extent::expect;
+use crate::pool;
 
 /// The numbers of a step, in the order in which the hyper span holds them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,22 +35,44 @@ impl Hyper {
     }
 }
 
-/// One step: changes `p`, `m` and `v`.
-pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], hyper: &Hyper) -> Result<(), String> {
-    let len = p.len();
-    expect("adamW", "g", g.len(), &[len])?;
-    expect("adamW", "m", m.len(), &[len])?;
-    expect("adamW", "v", v.len(), &[len])?;
-    let (p, m, v) = (Disjoint::new(p), Disjoint::new(m), Disjoint::new(v));
-    for_chunks(len, CHUNK, |range| {
-        let g = &g[range.clone()];
+/// A run of parameters that a step updates: `p`, `m` and `v` change.
+pub struct Run<'a> {
+    pub p: &'a mut [f32],
+    pub g: &'a [f32],
+    pub m: &'a mut [f32],
+    pub v: &'a mut [f32],
+    pub hyper: Hyper,
+}
+
+/// A run that the items of the pool share.
+struct Shared<'a> {
+    /// Number of its first item.
+    first: usize,
+    len: usize,
+    g: &'a [f32],
+    written: [Disjoint<'a, f32>; 3],
+    hyper: Hyper,
+}
+
+/// One step of all runs: each gradient is read once, scaled on the way and left as it is, since the next backward overwrites it.
+pub fn adamw(runs: Vec<Run>) -> Result<(), String> {
+    let mut items = 0;
+    let mut shared = Vec::with_capacity(runs.len());
+    for Run { p, g, m, v, hyper } in runs {
+        let len = p.len();
+        expect("adamW", "g", g.len(), &[len])?;
+        expect("adamW", "m", m.len(), &[len])?;
+        expect("adamW", "v", v.len(), &[len])?;
+        shared.push(Shared { first: items, len, g, written: [p, m, v].map(Disjoint::new), hyper });
+        items += len.div_ceil(CHUNK);
+    }
+    pool::run(items, &|item| {
+        let run = &shared[shared.partition_point(|run| run.first <= item) - 1];
+        let range = chunk_range(run.len, CHUNK, item - run.first);
         // SAFETY: chunks are disjoint.
-        let (p, m, v) = unsafe { (p.part(range.clone()), m.part(range.clone()), v.part(range)) };
-        if hyper.decoupled {
-            cpu::decoupled(p, g, m, v, hyper);
-        } else {
-            cpu::regularised(p, g, m, v, hyper);
-        }
+        let [p, m, v] = run.written.map(|slice| unsafe { slice.part(range.clone()) });
+        let step = if run.hyper.decoupled { cpu::decoupled } else { cpu::regularised };
+        step(p, &run.g[range], m, v, &run.hyper);
     });
     Ok(())
 }

@@ -1,10 +1,13 @@
 use super::*;
-use crate::pool;
 
 fn hyper(step: i32, decoupled: bool) -> Hyper {
     let corrections = [1.0 - 0.9f64.powi(step), 1.0 - 0.95f64.powi(step)];
     let values = [0.01, 0.9, 0.95, 1e-8, 0.1, corrections[0] as f32, corrections[1] as f32, 0.5, f32::from(u8::from(decoupled))];
     Hyper::read(&values).unwrap()
+}
+
+fn one(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], hyper: Hyper) -> Result<(), String> {
+    adamw(vec![Run { p, g, m, v, hyper }])
 }
 
 fn values(len: usize, seed: usize) -> Vec<f32> {
@@ -17,7 +20,7 @@ fn three_steps_follow_the_formula_in_both_forms() {
         let (mut p, g, mut m, mut v) = (values(101, 1), values(101, 2), vec![0.0; 101], vec![0.0; 101]);
         let mut want: Vec<[f64; 3]> = p.iter().map(|p| [f64::from(*p), 0.0, 0.0]).collect();
         for step in 1..=3 {
-            adamw(&mut p, &g, &mut m, &mut v, &hyper(step, decoupled)).unwrap();
+            one(&mut p, &g, &mut m, &mut v, hyper(step, decoupled)).unwrap();
             for (i, [p, m, v]) in want.iter_mut().enumerate() {
                 let g = f64::from(g[i]) * 0.5 + if decoupled { 0.0 } else { 0.1 * *p };
                 *p *= if decoupled { 1.0 - 0.01 * 0.1 } else { 1.0 };
@@ -41,21 +44,39 @@ fn bits_depend_on_neither_threads_nor_offset() {
     let run = |threads: usize, from: usize| {
         pool::set_threads(threads);
         let (mut p, mut m, mut v) = (p[from..].to_vec(), m[from..].to_vec(), v[from..].to_vec());
-        adamw(&mut p, &g[from..], &mut m, &mut v, &hyper(5, true)).unwrap();
+        one(&mut p, &g[from..], &mut m, &mut v, hyper(5, true)).unwrap();
         (p, m, v)
     };
-    let one = run(1, 0);
-    assert!([2, 3, 7].into_iter().all(|threads| run(threads, 0) == one));
+    let whole = run(1, 0);
+    assert!([2, 3, 7].into_iter().all(|threads| run(threads, 0) == whole));
     let late = run(2, 7);
-    assert!(late.0 == one.0[7..] && late.1 == one.1[7..] && late.2 == one.2[7..]);
+    assert!(late.0 == whole.0[7..] && late.1 == whole.1[7..] && late.2 == whole.2[7..]);
 }
 
 #[test]
 fn nan_gradients_are_seen_and_wrong_lengths_are_refused() {
     let (mut p, mut m, mut v) = ([1.0, 1.0], [0.0, 0.0], [0.0, 0.0]);
-    adamw(&mut p, &[f32::NAN, 0.0], &mut m, &mut v, &hyper(1, true)).unwrap();
+    one(&mut p, &[f32::NAN, 0.0], &mut m, &mut v, hyper(1, true)).unwrap();
     assert!(p[0].is_nan() && p[1].is_finite());
-    assert!(adamw(&mut p, &[0.0], &mut m, &mut v, &hyper(1, true)).unwrap_err().contains("g has 1 values"));
-    adamw(&mut [], &[], &mut [], &mut [], &hyper(1, true)).unwrap();
+    assert!(one(&mut p, &[0.0], &mut m, &mut v, hyper(1, true)).unwrap_err().contains("g has 1 values"));
+    one(&mut [], &[], &mut [], &mut [], hyper(1, true)).unwrap();
+    adamw(Vec::new()).unwrap();
     assert!(Hyper::read(&[0.0; 8]).unwrap_err().contains("8 values, not 9"));
+}
+
+#[test]
+fn many_runs_at_once_have_the_bits_of_one_after_the_other() {
+    let lens = [0, 3, CHUNK, CHUNK + 1, 0, 40_000, 7];
+    let data = |seed: usize| -> Vec<Vec<f32>> { lens.iter().map(|len| values(*len, seed + len)).collect() };
+    let hypers: Vec<Hyper> = (0..lens.len()).map(|i| hyper(i as i32 + 1, i % 2 == 0)).collect();
+    let g = data(2);
+    let (mut p, mut m, mut v) = (data(1), data(3), data(4));
+    v.iter_mut().flatten().for_each(|v| *v = v.abs());
+    let (mut want_p, mut want_m, mut want_v) = (p.clone(), m.clone(), v.clone());
+    for i in 0..lens.len() {
+        one(&mut want_p[i], &g[i], &mut want_m[i], &mut want_v[i], hypers[i]).unwrap();
+    }
+    let parts = p.iter_mut().zip(&g).zip(m.iter_mut().zip(&mut v)).zip(&hypers);
+    adamw(parts.map(|(((p, g), (m, v)), hyper)| Run { p, g, m, v, hyper: *hyper }).collect()).unwrap();
+    assert!(p == want_p && m == want_m && v == want_v);
 }

@@ -1,16 +1,27 @@
 use crate::exp::exp;
 use crate::lanes::{map_sum, max, sum_pairs};
 use crate::simd::{madd, multiversion};
+use std::ops::Range;
 
 multiversion! {
-    /// Turns the first `seen` scores of a row into exp(scale (score - max)) and the others into zeros; returns the sum of the
+    /// Turns the seen scores of a row into exp(scale (score - max)) and the others into zeros; returns the sum of the
     /// exponentials and ln of the sum of exp(scale score).
-    pub(super) fn exponentials(scores: &mut [f32], seen: usize, scale: f32) -> (f32, f32) {
-        let (row, hidden) = scores.split_at_mut(seen);
-        hidden.fill(0.0);
+    pub(super) fn exponentials(scores: &mut [f32], seen: Range<usize>, scale: f32) -> (f32, f32) {
+        scores[..seen.start].fill(0.0);
+        scores[seen.end..].fill(0.0);
+        let row = &mut scores[seen];
         let top = max(row) * scale;
         let sum = map_sum(row, |x| exp::<FMA>(madd::<FMA>(x, scale, -top)));
         (sum, top + sum.ln())
+    }
+}
+
+multiversion! {
+    /// Multiplies by the factors; no factors leave the row alone.
+    pub(super) fn multiply(row: &mut [f32], factors: &[f32]) {
+        for (x, factor) in row.iter_mut().zip(factors) {
+            *x *= *factor;
+        }
     }
 }
 
@@ -29,16 +40,37 @@ multiversion! {
     }
 }
 
+/// What one row's backward needs beside its scores.
+pub(super) struct Row {
+    /// Keys it sees.
+    pub seen: Range<usize>,
+    pub scale: f32,
+    pub lse: f32,
+    /// Sum of out times its gradient.
+    pub delta: f32,
+}
+
 multiversion! {
-    /// Scores become probabilities P, and their gradients dP become dS = scale P (dP - delta); keys not seen become zeros.
-    pub(super) fn recompute(scores: &mut [f32], grads: &mut [f32], seen: usize, scale: f32, lse: f32, delta: f32) {
-        let (row, hidden) = scores.split_at_mut(seen);
-        hidden.fill(0.0);
-        let (grads, hidden) = grads.split_at_mut(seen);
-        hidden.fill(0.0);
-        for (p, grad) in row.iter_mut().zip(grads) {
-            *p = exp::<FMA>(madd::<FMA>(*p, scale, -lse));
-            *grad = scale * *p * (*grad - delta);
+    /// Scores become the weights P F of the values, and their gradients dP become dS = scale P (F dP - delta); keys not seen
+    /// become zeros. No factors stand for ones.
+    pub(super) fn recompute(scores: &mut [f32], grads: &mut [f32], factors: &[f32], row: &Row) {
+        let Row { seen, scale, lse, delta } = row;
+        for hidden in [0..seen.start, seen.end..scores.len()] {
+            scores[hidden.clone()].fill(0.0);
+            grads[hidden].fill(0.0);
+        }
+        let (scores, grads) = (&mut scores[seen.clone()], &mut grads[seen.clone()]);
+        if factors.is_empty() {
+            for (p, grad) in scores.iter_mut().zip(grads) {
+                *p = exp::<FMA>(madd::<FMA>(*p, *scale, -lse));
+                *grad = *scale * *p * (*grad - delta);
+            }
+            return;
+        }
+        for ((p, grad), factor) in scores.iter_mut().zip(grads).zip(&factors[seen.clone()]) {
+            let weight = exp::<FMA>(madd::<FMA>(*p, *scale, -lse));
+            *grad = *scale * weight * (*grad * *factor - delta);
+            *p = weight * *factor;
         }
     }
 }

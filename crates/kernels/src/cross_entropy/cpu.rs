@@ -24,6 +24,17 @@ multiversion! {
 }
 
 multiversion! {
+    /// The same where the row lies, with the same bits.
+    pub(super) fn exponentials_in_place(row: &mut [f32], max: f32) -> f32 {
+        let mut total = 0.0;
+        for row in row.chunks_mut(BLOCK) {
+            total += f64::from(map_sum(row, |x| exp::<FMA>(x - max)));
+        }
+        total as f32
+    }
+}
+
+multiversion! {
     pub(super) fn scale(row: &mut [f32], factor: f32) {
         for x in row {
             *x *= factor;

@@ -64,6 +64,23 @@ pub fn exp_sum([logits, max]: [&[f32]; 2], targets: &[i32], shard: Shard, exp: &
     Ok(())
 }
 
+/// As [`exp_sum`], with the logits themselves turned into the exponentials.
+pub fn exp_sum_in_place(logits: &mut [f32], max: &[f32], targets: &[i32], shard: Shard, stats: &mut [f32]) -> Result<(), String> {
+    let Shard { rows, cols, .. } = shard;
+    expect("ceExpSumInPlace", "logits", logits.len(), &[rows, cols])?;
+    expect("ceExpSumInPlace", "max", max.len(), &[rows])?;
+    expect("ceExpSumInPlace", "targets", targets.len(), &[rows])?;
+    expect("ceExpSumInPlace", "stats", stats.len(), &[2, rows])?;
+    let (logits, stats) = (Disjoint::new(logits), Disjoint::new(stats));
+    shard.for_rows(|i| {
+        // SAFETY: rows are disjoint, and so are the two halves of the statistics.
+        let (row, sum, target) = unsafe { (logits.part(i * cols..(i + 1) * cols), stats.at(i), stats.at(rows + i)) };
+        *target = shard.column(targets[i]).map_or(0.0, |column| row[column] - max[i]);
+        *sum = cpu::exponentials_in_place(row, max[i]);
+    });
+    Ok(())
+}
+
 /// In place: `exp` becomes (softmax - onehot(target)) grad[row]. `stats` are those of all ranks together.
 pub fn backward(exp: &mut [f32], stats: &[f32], targets: &[i32], shard: Shard, grad: &[f32]) -> Result<(), String> {
     let Shard { rows, cols, .. } = shard;

@@ -55,6 +55,20 @@ fn losses_and_gradients_match_the_formula_on_any_number_of_ranks() {
 }
 
 #[test]
+fn in_place_the_bits_are_the_same() {
+    let shard = Shard { start: 100, rows: 7, cols: 2311 };
+    let logits = values(shard.rows * shard.cols);
+    let targets: Vec<i32> = (0..shard.rows as i32).map(|i| 90 + 5 * i).collect();
+    let mut max = vec![0.0; shard.rows];
+    row_max(&logits, shard, &mut max).unwrap();
+    let (mut exp, mut stats) = (vec![0.0; logits.len()], vec![0.0; 2 * shard.rows]);
+    exp_sum([&logits, &max], &targets, shard, &mut exp, &mut stats).unwrap();
+    let (mut own, mut own_stats) = (logits, vec![0.0; 2 * shard.rows]);
+    exp_sum_in_place(&mut own, &max, &targets, shard, &mut own_stats).unwrap();
+    assert!(own == exp && own_stats == stats);
+}
+
+#[test]
 fn sums_over_a_whole_vocabulary_stay_exact() {
     let cols = 50304;
     let (mut exp, mut stats) = (vec![0.0; cols], [0.0; 2]);

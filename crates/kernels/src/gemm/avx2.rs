@@ -1,35 +1,106 @@
 //! AVX2 with FMA: 6 x 16 tiles, 12 accumulators in registers.
 
-use super::kernel::{Kernel, Operand, PackedA, Tile, for_rows, pack_a, pack_any, pack_rows};
+use super::kernel::{Kernel, PackedA, Tile, for_rows};
+use super::operand::{Operand, Source, Value};
+use super::pack::{pack_a, pack_any, pack_rows, readable_in_place};
 use std::arch::x86_64::*;
 
-pub(super) struct Avx2;
+/// `ROUND`: packing rounds f32 to what bf16 can hold.
+pub(super) struct Avx2<const ROUND: bool>;
 
-impl Kernel for Avx2 {
+impl<const ROUND: bool> Kernel for Avx2<ROUND> {
     const ROWS: usize = 6;
     const COLS: usize = 16;
+    const PAIR: usize = 1;
 
     unsafe fn tile(tile: &Tile) {
         for_rows!(tile, multiply, 1 2 3 4 5 6)
     }
 
-    unsafe fn pack_b(b: Operand, depth: usize, cols: usize, panel: *mut f32) {
+    unsafe fn pack_b(b: Source, depth: usize, cols: usize, panel: *mut f32) {
         // SAFETY: the caller's promise, handed on.
         unsafe {
-            if b.col == 1 {
-                pack_rows::<16>(b, depth, cols, panel);
-            } else if b.row == 1 && cols == 16 {
-                pack_columns(b, depth, panel);
-            } else {
-                pack_any::<16>(b, depth, cols, panel);
+            match b {
+                Source::F32(b) => pack_panel::<f32, ROUND>(b, depth, cols, panel),
+                Source::Bf16(b) => pack_panel::<u16, ROUND>(b, depth, cols, panel),
             }
         }
     }
 
-    unsafe fn pack_a(a: Operand, rows: usize, depth: usize, to: *mut f32) -> PackedA {
+    unsafe fn pack_a(a: Source, rows: usize, depth: usize, to: *mut f32) -> PackedA {
         // SAFETY: the caller's promise, handed on.
-        unsafe { pack_a::<6>(a, rows, depth, to) }
+        unsafe {
+            match a {
+                Source::F32(a) => copy_rows::<f32, ROUND>(a, rows, depth, to),
+                Source::Bf16(a) => copy_rows::<u16, ROUND>(a, rows, depth, to),
+            }
+        }
     }
+
+    fn in_place(a: Source) -> Option<Operand> {
+        readable_in_place::<ROUND>(a)
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn copy_rows<T: Value, const ROUND: bool>(a: Operand<T>, rows: usize, depth: usize, to: *mut f32) -> PackedA {
+    // SAFETY: the caller's promise, handed on.
+    unsafe { pack_a::<T, 6, ROUND>(a, rows, depth, to) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn pack_panel<T: Lanes, const ROUND: bool>(b: Operand<T>, depth: usize, cols: usize, panel: *mut f32) {
+    // SAFETY: the caller's promise, handed on.
+    unsafe {
+        if b.col == 1 {
+            pack_rows::<T, 16, ROUND>(b, depth, cols, panel);
+        } else if b.row == 1 && cols == 16 {
+            pack_columns::<T, ROUND>(b, depth, panel);
+        } else {
+            pack_any::<T, 16, ROUND>(b, depth, cols, panel);
+        }
+    }
+}
+
+/// Elements that load into f32 lanes.
+trait Lanes: Value {
+    /// Eight elements from `from` on.
+    ///
+    /// # Safety
+    /// AVX2; the elements are valid.
+    unsafe fn load(from: *const Self) -> __m256;
+}
+
+impl Lanes for f32 {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn load(from: *const f32) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+}
+
+impl Lanes for u16 {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn load(from: *const u16) -> __m256 {
+        // SAFETY: the caller's promise.
+        let bits = unsafe { _mm_loadu_si128(from.cast()) };
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
+    }
+}
+
+/// What bf16 can hold, to nearest even; NaN becomes quiet.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn round(x: __m256) -> __m256 {
+    let bits = _mm256_castps_si256(x);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+    let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x);
+    let kept = _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), nan);
+    _mm256_and_ps(kept, _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32)))
 }
 
 #[target_feature(enable = "avx2,fma")]
@@ -77,14 +148,15 @@ unsafe fn multiply<const ROWS: usize>(tile: &Tile) {
 
 /// Packs a full panel of a matrix whose columns lie dense (NT): 8 x 8 blocks are transposed in registers.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn pack_columns(b: Operand, depth: usize, panel: *mut f32) {
+unsafe fn pack_columns<T: Lanes, const ROUND: bool>(b: Operand<T>, depth: usize, panel: *mut f32) {
     let whole = depth - depth % 8;
     for half in [0, 8] {
         for k in (0..whole).step_by(8) {
             let mut block = [_mm256_setzero_ps(); 8];
             for (j, column) in block.iter_mut().enumerate() {
                 // SAFETY: column half + j < 16, rows k..k + 8 <= depth.
-                *column = unsafe { _mm256_loadu_ps(b.at(k, half + j).start) };
+                let values = unsafe { T::load(b.at(k, half + j).start) };
+                *column = if ROUND { round(values) } else { values };
             }
             transpose(&mut block);
             for (i, row) in block.iter().enumerate() {
@@ -94,7 +166,7 @@ unsafe fn pack_columns(b: Operand, depth: usize, panel: *mut f32) {
         }
     }
     // SAFETY: the rows that are left, of all 16 columns.
-    unsafe { pack_any::<16>(b.at(whole, 0), depth - whole, 16, panel.add(whole * 16)) };
+    unsafe { pack_any::<T, 16, ROUND>(b.at(whole, 0), depth - whole, 16, panel.add(whole * 16)) };
 }
 
 /// Rows become columns: pairs, then quadruples within 128-bit lanes, then the lanes.

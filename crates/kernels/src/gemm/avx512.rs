@@ -1,129 +1,159 @@
-//! AVX-512: 12 x 32 tiles, 24 accumulators in registers, A by broadcast, B by two loads a step.
+//! AVX-512 in f32: 12 x 32 tiles, 24 accumulators in registers, A by broadcast, B by two loads a step.
 
-use super::kernel::{Kernel, Operand, PackedA, Tile, for_rows, pack_a, pack_any, pack_rows};
+use super::avx512_lanes::{lanes, multiply_512, transpose};
+use super::kernel::{Kernel, PackedA, Tile, for_rows, prefetch};
+use super::operand::{Operand, Source, Value};
+use super::pack::{AHEAD, pack_a, pack_any, pack_rows, panel_stride, readable_in_place};
 use std::arch::x86_64::*;
 
-pub(super) struct Avx512;
+const ROWS: usize = 12;
 
-impl Kernel for Avx512 {
-    const ROWS: usize = 12;
+/// `ROUND`: packing rounds f32 to what bf16 can hold.
+pub(super) struct Avx512<const ROUND: bool>;
+
+impl<const ROUND: bool> Kernel for Avx512<ROUND> {
+    const ROWS: usize = ROWS;
     const COLS: usize = 32;
+    const PAIR: usize = 1;
 
     unsafe fn tile(tile: &Tile) {
         for_rows!(tile, multiply, 1 2 3 4 5 6 7 8 9 10 11 12)
     }
 
-    unsafe fn pack_b(b: Operand, depth: usize, cols: usize, panel: *mut f32) {
+    unsafe fn pack_b(b: Source, depth: usize, cols: usize, panel: *mut f32) {
         // SAFETY: the caller's promise, handed on.
         unsafe {
-            if b.col == 1 {
-                pack_rows::<32>(b, depth, cols, panel);
-            } else if b.row == 1 {
-                pack_columns(b, depth, cols, panel);
-            } else {
-                pack_any::<32>(b, depth, cols, panel);
+            match b {
+                Source::F32(b) => pack_panel::<f32, ROUND>(b, depth, cols, panel),
+                Source::Bf16(b) => pack_panel::<u16, ROUND>(b, depth, cols, panel),
             }
         }
     }
 
-    unsafe fn pack_a(a: Operand, rows: usize, depth: usize, to: *mut f32) -> PackedA {
+    unsafe fn pack_a(a: Source, rows: usize, depth: usize, to: *mut f32) -> PackedA {
         // SAFETY: the caller's promise, handed on.
-        unsafe { pack_a::<12>(a, rows, depth, to) }
+        unsafe {
+            match a {
+                Source::F32(a) => pack_block::<f32, ROUND>(a, rows, depth, to),
+                Source::Bf16(a) => pack_block::<u16, ROUND>(a, rows, depth, to),
+            }
+        }
+    }
+
+    fn in_place(a: Source) -> Option<Operand> {
+        readable_in_place::<ROUND>(a)
     }
 }
 
-/// The lowest `count` of 16 lanes, all of them from 16 on.
-fn lanes(count: usize) -> __mmask16 {
-    if count >= 16 { !0 } else { (1 << count) - 1 }
-}
-
+#[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn multiply<const ROWS: usize>(tile: &Tile) {
-    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-    let (mut a, mut b) = (tile.a.start, tile.panel);
-    let (row, step) = (tile.a.row, tile.a.col);
-    // SAFETY: `a` walks ROWS x depth of the tile's A and `b` depth rows of 32 of its panel.
+fn multiply_add(sum: __m512, a: __m512, b: __m512) -> __m512 {
+    _mm512_fmadd_ps(a, b, sum)
+}
+multiply_512!("avx512f", multiply_add);
+
+/// Elements that load into f32 lanes.
+trait Lanes: Value {
+    /// The elements of `mask` from `from` on, zero in the other lanes.
+    ///
+    /// # Safety
+    /// AVX-512 F, BW and VL; the elements of `mask` are valid.
+    unsafe fn load(from: *const Self, mask: __mmask16) -> __m512;
+}
+
+impl Lanes for f32 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load(from: *const f32, mask: __mmask16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_maskz_loadu_ps(mask, from) }
+    }
+}
+
+impl Lanes for u16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load(from: *const u16, mask: __mmask16) -> __m512 {
+        // SAFETY: the caller's promise.
+        let bits = unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+    }
+}
+
+/// What bf16 can hold, to nearest even; NaN becomes quiet.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn round(x: __m512) -> __m512 {
+    let bits = _mm512_castps_si512(x);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+    let kept = _mm512_mask_or_epi32(rounded, nan, bits, _mm512_set1_epi32(0x0040_0000));
+    _mm512_castsi512_ps(_mm512_and_si512(kept, _mm512_set1_epi32(0xffff_0000_u32 as i32)))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pack_panel<T: Lanes, const ROUND: bool>(b: Operand<T>, depth: usize, cols: usize, panel: *mut f32) {
+    // SAFETY: the caller's promise, handed on.
     unsafe {
-        for _ in 0..tile.depth {
-            let (left, right) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
-            for (i, sum) in sums.iter_mut().enumerate() {
-                let value = _mm512_set1_ps(*a.add(i * row));
-                sum[0] = _mm512_fmadd_ps(value, left, sum[0]);
-                sum[1] = _mm512_fmadd_ps(value, right, sum[1]);
-            }
-            a = a.wrapping_add(step);
-            b = b.add(32);
+        if b.col == 1 {
+            pack_rows::<T, 32, ROUND>(b, depth, cols, panel);
+        } else if b.row == 1 {
+            pack_columns::<T, ROUND>(b, depth, cols, panel);
+        } else {
+            pack_any::<T, 32, ROUND>(b, depth, cols, panel);
         }
     }
-    let masks = [lanes(tile.cols), lanes(tile.cols.saturating_sub(16))];
-    for half in 0..2 {
-        let (mask, offset) = (masks[half], 16 * half);
-        for (i, sum) in sums.iter().enumerate() {
-            let c = tile.c.wrapping_add(i * tile.c_row + offset);
-            let mut value = sum[half];
-            // SAFETY: the mask keeps every access inside the tile's `cols` columns.
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pack_block<T: Lanes, const ROUND: bool>(a: Operand<T>, rows: usize, depth: usize, to: *mut f32) -> PackedA {
+    // SAFETY: the caller's promise, handed on.
+    unsafe {
+        if a.row == 1 && a.col != 1 { pack_lines::<T, ROUND>(a, rows, depth, to) } else { pack_a::<T, ROWS, ROUND>(a, rows, depth, to) }
+    }
+}
+
+/// Packs A whose columns lie dense (TN) as panels [depth][12], line after line. A store writes 16 words: the last four are
+/// overwritten by the panel's next row, or lie in the padding behind it.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pack_lines<T: Lanes, const ROUND: bool>(a: Operand<T>, rows: usize, depth: usize, to: *mut f32) -> PackedA {
+    let stride = panel_stride(ROWS, depth);
+    for k in 0..depth {
+        let (mut from, mut to, mut left) = (a.at(0, k).start, to.wrapping_add(k * ROWS), rows);
+        while left > 0 {
+            prefetch(from.wrapping_add(AHEAD * a.col));
+            // SAFETY: `left` elements are valid; row k of the panel and what is behind it belong to the copy.
             unsafe {
-                if !tile.bias.is_null() {
-                    value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, tile.bias.wrapping_add(offset)));
-                }
-                if tile.accumulate {
-                    value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, c));
-                }
-                _mm512_mask_storeu_ps(c, mask, value);
+                let values = T::load(from, lanes(left));
+                _mm512_storeu_ps(to, if ROUND { round(values) } else { values });
             }
+            (from, to, left) = (from.wrapping_add(ROWS), to.wrapping_add(stride), left.saturating_sub(ROWS));
         }
     }
+    PackedA { a: Operand { start: to, row: 1, col: ROWS }, tile_stride: stride }
 }
 
 /// Packs a matrix whose columns lie dense (NT): 16 x 16 blocks are transposed in registers.
-#[target_feature(enable = "avx512f")]
-unsafe fn pack_columns(b: Operand, depth: usize, cols: usize, panel: *mut f32) {
-    for half in [0, 16] {
-        let width = cols.saturating_sub(half).min(16);
-        for k in (0..depth).step_by(16) {
-            let height = (depth - k).min(16);
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn pack_columns<T: Lanes, const ROUND: bool>(b: Operand<T>, depth: usize, cols: usize, panel: *mut f32) {
+    for k in (0..depth).step_by(16) {
+        let height = (depth - k).min(16);
+        for half in [0, 16] {
+            let width = cols.saturating_sub(half).min(16);
             let mut block = [_mm512_setzero_ps(); 16];
             for (j, column) in block.iter_mut().enumerate().take(width) {
+                let from = b.at(k, half + j).start;
+                prefetch(from.wrapping_add(16 * AHEAD));
                 // SAFETY: column half + j < cols, rows k..k + height < depth.
-                *column = unsafe { _mm512_maskz_loadu_ps(lanes(height), b.at(k, half + j).start) };
+                let values = unsafe { T::load(from, lanes(height)) };
+                *column = if ROUND { round(values) } else { values };
             }
             transpose(&mut block);
             for (i, row) in block.iter().enumerate().take(height) {
                 // SAFETY: panel row k + i < depth.
                 unsafe { _mm512_storeu_ps(panel.add((k + i) * 32 + half), *row) };
             }
-        }
-    }
-}
-
-/// Rows become columns: pairs, then quadruples within 128-bit lanes, then the lanes themselves.
-#[target_feature(enable = "avx512f")]
-fn transpose(block: &mut [__m512; 16]) {
-    let zero = _mm512_setzero_ps();
-    let mut pairs = [zero; 16];
-    for i in 0..8 {
-        pairs[2 * i] = _mm512_unpacklo_ps(block[2 * i], block[2 * i + 1]);
-        pairs[2 * i + 1] = _mm512_unpackhi_ps(block[2 * i], block[2 * i + 1]);
-    }
-    let mut quads = [zero; 16];
-    for i in 0..4 {
-        for (j, half) in [0, 2].into_iter().enumerate() {
-            let (low, high) = (_mm512_castps_pd(pairs[4 * i + j]), _mm512_castps_pd(pairs[4 * i + 2 + j]));
-            quads[4 * i + half] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
-            quads[4 * i + half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
-        }
-    }
-    let mut halves = [zero; 16];
-    for i in 0..4 {
-        for (j, first) in [(0, 0), (8, 8)] {
-            halves[i + j] = _mm512_shuffle_f32x4::<0x88>(quads[first + i], quads[first + i + 4]);
-            halves[i + j + 4] = _mm512_shuffle_f32x4::<0xdd>(quads[first + i], quads[first + i + 4]);
-        }
-    }
-    for i in 0..4 {
-        for j in [0, 4] {
-            block[i + j] = _mm512_shuffle_f32x4::<0x88>(halves[i + j], halves[i + j + 8]);
-            block[i + j + 8] = _mm512_shuffle_f32x4::<0xdd>(halves[i + j], halves[i + j + 8]);
         }
     }
 }

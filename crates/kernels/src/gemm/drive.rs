@@ -1,31 +1,12 @@
 //! Runs a product on the pool: packs a slab of B once for all, then computes the items of C that use it.
 
 use super::blocking::Blocking;
-use super::kernel::{Kernel, Operand, PackedA, Tile, packed_a_len, reads_in_place};
+use super::kernel::{Kernel, PackedA, Tile};
+use super::operand::{Operand, Source, Start, Target};
+use super::pack::packed_a_len;
+use super::work::Work;
 use crate::{pool, scratch::Scratch};
 use std::ops::Range;
-
-/// C = A B, with raw places: C may be a strided part of a buffer whose other parts other threads write.
-#[derive(Clone, Copy)]
-pub(crate) struct Product {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
-    pub a: Operand,
-    pub b: Operand,
-    /// Element (i, j) of C is at `c + i * c_row + j`.
-    pub c: *mut f32,
-    pub c_row: usize,
-    /// Null, or n values added to each row.
-    pub bias: *const f32,
-    /// Add to C instead of overwriting it.
-    pub accumulate: bool,
-}
-
-// SAFETY: who builds a product answers for the memory behind it; items write disjoint parts of C.
-unsafe impl Sync for Product {}
-// SAFETY: as above.
-unsafe impl Send for Product {}
 
 /// A packed slab of B: block of k after block of k, each as whole panels.
 #[derive(Clone, Copy)]
@@ -34,51 +15,91 @@ struct Slab {
     first_col: usize,
     first_k: usize,
     cols: usize,
+    /// Steps of k in a word.
+    pair: usize,
 }
 
 // SAFETY: packing items write disjoint panels, and computing items only read.
 unsafe impl Sync for Slab {}
 
 impl Slab {
-    /// The panel of column `col` in the block that begins at `k`, `depth` steps deep.
-    fn panel(&self, k: usize, depth: usize, col: usize) -> *mut f32 {
-        self.start.wrapping_add((k - self.first_k) * self.cols + (col - self.first_col) * depth)
+    /// The panel of column `col` in the block that begins at `k`, `words` deep.
+    fn panel(&self, k: usize, words: usize, col: usize) -> *mut f32 {
+        self.start.wrapping_add((k - self.first_k) / self.pair * self.cols + (col - self.first_col) * words)
+    }
+}
+
+/// Where the sums grow: C itself, or f32 memory from which the finished sums go to C.
+#[derive(Clone, Copy)]
+struct Sums {
+    /// Of element (first_row, first_col).
+    start: *mut f32,
+    row: usize,
+    first_row: usize,
+    first_col: usize,
+    /// Whether this is not C.
+    staged: bool,
+}
+
+// SAFETY: items use disjoint elements.
+unsafe impl Sync for Sums {}
+
+impl Sums {
+    fn at(&self, row: usize, col: usize) -> *mut f32 {
+        self.start.wrapping_add((row - self.first_row) * self.row + (col - self.first_col))
+    }
+
+    /// C itself, where kernels can write it.
+    fn direct(c: Target) -> Option<Sums> {
+        match c.start {
+            Start::F32(start) if c.col == 1 => Some(Sums { start, row: c.row, first_row: 0, first_col: 0, staged: false }),
+            _ => None,
+        }
     }
 }
 
 /// # Safety
-/// The CPU has the features of `K`; A and B are valid for m x k and k x n; C for m x n, written by nobody else meanwhile and
-/// apart from A and B; `bias` is null or valid for n.
-pub(super) unsafe fn multiply<K: Kernel>(product: &Product) {
-    let Product { m, n, k, .. } = *product;
+/// The CPU has the features of `K`; A and B are valid for m x k and k x n; C for m x n, its elements in places of their own,
+/// written by nobody else meanwhile and apart from A and B; `bias` is null or valid for n; the steps of `finish` fit m x n.
+pub(super) unsafe fn multiply<K: Kernel>(work: &Work) {
+    // Columns of C that lie dense become rows.
+    let across = work.c.col != 1 && work.c.row == 1 && work.bias.is_null() && work.finish.is_empty();
+    let work = &if across { work.t() } else { *work };
+    let Work { m, n, k, .. } = *work;
     if m == 0 || n == 0 {
         return;
     }
     if k == 0 {
         // SAFETY: the caller's promise, handed on.
-        return unsafe { fill_empty_sums(product) };
+        return unsafe { finish_empty_sums(work) };
     }
     let cut = Blocking::new::<K>(m, n, k);
+    let direct = Sums::direct(work.c);
     if m <= cut.item_rows {
         let items = n.div_ceil(cut.item_cols);
         return pool::run(items, &|item| {
             let cols = part(n, cut.item_cols, item);
             // SAFETY: items have disjoint columns.
-            unsafe { block::<K>(product, &cut, 0..m, cols, 0..k, None) };
+            unsafe { block::<K>(work, &cut, 0..m, cols, 0..k, None, direct) };
         });
     }
     let steps = cut.slab_depth.min(k.next_multiple_of(cut.depth));
-    let mut memory = Scratch::take(cut.slab_cols * steps);
+    let mut memory = Scratch::take(cut.slab_cols * (steps / K::PAIR));
+    // Sums of several slabs along k wait in memory that outlives an item.
+    let staged_cols = if direct.is_none() && k > cut.slab_depth { cut.slab_cols } else { 0 };
+    let mut stage = Scratch::take(m * staged_cols);
     let start = memory.as_mut_ptr();
     for first_col in (0..n).step_by(cut.slab_cols) {
+        let waiting = Sums { start: stage.as_mut_ptr(), row: staged_cols, first_row: 0, first_col, staged: true };
+        let sums = direct.or((staged_cols > 0).then_some(waiting));
         for first_k in (0..k).step_by(cut.slab_depth) {
             let cols = first_col..n.min(first_col + cut.slab_cols);
             let ks = first_k..k.min(first_k + cut.slab_depth);
-            let slab = Slab { start, first_col, first_k, cols: cols.len().next_multiple_of(K::COLS) };
+            let slab = Slab { start, first_col, first_k, cols: cols.len().next_multiple_of(K::COLS), pair: K::PAIR };
             // SAFETY: the scratch holds a whole slab; the caller answers for the rest.
             unsafe {
-                pack_slab::<K>(product, &cut, slab, &cols, &ks);
-                compute_slab::<K>(product, &cut, slab, &cols, &ks);
+                pack_slab::<K>(work, &cut, slab, &cols, &ks);
+                compute_slab::<K>(work, &cut, slab, &cols, &ks, sums);
             }
         }
     }
@@ -91,15 +112,16 @@ fn part(total: usize, size: usize, index: usize) -> Range<usize> {
 
 /// # Safety
 /// As [`multiply`]; the slab has room for `cols x ks`.
-unsafe fn pack_slab<K: Kernel>(product: &Product, cut: &Blocking, slab: Slab, cols: &Range<usize>, ks: &Range<usize>) {
+unsafe fn pack_slab<K: Kernel>(work: &Work, cut: &Blocking, slab: Slab, cols: &Range<usize>, ks: &Range<usize>) {
     let width = cut.pack_panels * K::COLS;
     pool::run(cols.len().div_ceil(width), &|item| {
         for col in part(cols.len(), width, item).step_by(K::COLS) {
             let col = cols.start + col;
             for k in ks.clone().step_by(cut.depth) {
                 let depth = cut.depth.min(ks.end - k);
+                let panel = slab.panel(k, depth.div_ceil(K::PAIR), col);
                 // SAFETY: each panel belongs to one item.
-                unsafe { K::pack_b(product.b.at(k, col), depth, K::COLS.min(cols.end - col), slab.panel(k, depth, col)) };
+                unsafe { K::pack_b(work.b.at(k, col), depth, K::COLS.min(cols.end - col), panel) };
             }
         }
     });
@@ -107,59 +129,121 @@ unsafe fn pack_slab<K: Kernel>(product: &Product, cut: &Blocking, slab: Slab, co
 
 /// # Safety
 /// As [`multiply`]; the slab is packed.
-unsafe fn compute_slab<K: Kernel>(product: &Product, cut: &Blocking, slab: Slab, cols: &Range<usize>, ks: &Range<usize>) {
+unsafe fn compute_slab<K: Kernel>(work: &Work, cut: &Blocking, slab: Slab, cols: &Range<usize>, ks: &Range<usize>, sums: Option<Sums>) {
     let across = cols.len().div_ceil(cut.item_cols);
-    pool::run(product.m.div_ceil(cut.item_rows) * across, &|item| {
-        let rows = part(product.m, cut.item_rows, item / across);
+    pool::run(work.m.div_ceil(cut.item_rows) * across, &|item| {
+        let rows = part(work.m, cut.item_rows, item / across);
         let part = part(cols.len(), cut.item_cols, item % across);
         // SAFETY: items have disjoint blocks of C.
-        unsafe { block::<K>(product, cut, rows, cols.start + part.start..cols.start + part.end, ks.clone(), Some(slab)) };
+        unsafe { block::<K>(work, cut, rows, cols.start + part.start..cols.start + part.end, ks.clone(), Some(slab), sums) };
     });
 }
 
-/// One block of C over `ks`, from a packed slab or packing each panel just before its use.
+/// One block of C over `ks`, from a packed slab or packing each panel just before its use. Without `sums` the block stages
+/// its own.
 ///
 /// # Safety
 /// As [`multiply`]; nobody else writes these rows and columns of C.
-unsafe fn block<K: Kernel>(p: &Product, cut: &Blocking, rows: Range<usize>, cols: Range<usize>, ks: Range<usize>, slab: Option<Slab>) {
-    let own_panel = cut.depth * K::COLS;
-    let mut memory = Scratch::take(own_panel + packed_a_len(K::ROWS, rows.len(), cut.depth));
-    let (own, a_copy) = memory.as_mut_slice().split_at_mut(own_panel);
+unsafe fn block<K: Kernel>(
+    work: &Work,
+    cut: &Blocking,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    ks: Range<usize>,
+    slab: Option<Slab>,
+    sums: Option<Sums>,
+) {
+    let words = cut.depth / K::PAIR;
+    let own_panel = if slab.is_some() { 0 } else { words * K::COLS };
+    // Sums that one block of k completes need a place for one tile.
+    let tile_stage = sums.is_none() && ks.len() <= cut.depth;
+    let (stage_row, stage_rows) = if tile_stage { (K::COLS, K::ROWS) } else { (cols.len(), rows.len()) };
+    let own_sums = if sums.is_some() { 0 } else { stage_row * stage_rows };
+    let mut memory = Scratch::take(own_panel + packed_a_len(K::ROWS, rows.len(), words) + own_sums);
+    let (own, rest) = memory.as_mut_slice().split_at_mut(own_panel);
+    let (stage, a_copy) = rest.split_at_mut(own_sums);
+    let own_stage = Sums { start: stage.as_mut_ptr(), row: stage_row, first_row: rows.start, first_col: cols.start, staged: true };
+    let sums = sums.unwrap_or(own_stage);
     for k in ks.clone().step_by(cut.depth) {
         let depth = cut.depth.min(ks.end - k);
-        let a = p.a.at(rows.start, k);
-        let a = if reads_in_place(a) {
-            PackedA::in_place(a, K::ROWS)
-        } else {
+        let words = depth.div_ceil(K::PAIR);
+        let a = work.a.at(rows.start, k);
+        let a = match K::in_place(a) {
+            Some(a) => PackedA::in_place(a, K::ROWS),
             // SAFETY: `a` is valid for rows x depth, the copy's memory has the length asked for.
-            unsafe { K::pack_a(a, rows.len(), depth, a_copy.as_mut_ptr()) }
+            None => unsafe { K::pack_a(a, rows.len(), depth, a_copy.as_mut_ptr()) },
         };
         for col in cols.clone().step_by(K::COLS) {
             let width = K::COLS.min(cols.end - col);
             let panel = match slab {
-                Some(slab) => slab.panel(k, depth, col).cast_const(),
+                Some(slab) => slab.panel(k, words, col).cast_const(),
                 None => {
                     // SAFETY: `own` holds a panel of the deepest block.
-                    unsafe { K::pack_b(p.b.at(k, col), depth, width, own.as_mut_ptr()) };
+                    unsafe { K::pack_b(work.b.at(k, col), depth, width, own.as_mut_ptr()) };
                     own.as_ptr()
                 }
             };
             for (index, row) in rows.clone().step_by(K::ROWS).enumerate() {
+                let c = if tile_stage { sums.start } else { sums.at(row, col) };
                 let tile = Tile {
                     rows: K::ROWS.min(rows.end - row),
                     cols: width,
-                    depth,
+                    depth: words,
                     a: a.tile(index),
                     panel,
-                    c: p.c.wrapping_add(row * p.c_row + col),
-                    c_row: p.c_row,
-                    bias: if k == 0 && !p.bias.is_null() { p.bias.wrapping_add(col) } else { std::ptr::null() },
-                    accumulate: p.accumulate || k > 0,
+                    // Tile after tile, the panel that comes next.
+                    ahead: panel.wrapping_add(words * (K::COLS + 4 * index)),
+                    c,
+                    c_row: sums.row,
+                    bias: if k == 0 && !work.bias.is_null() { work.bias.wrapping_add(col) } else { std::ptr::null() },
+                    accumulate: work.accumulate || k > 0,
                 };
+                let last = k + depth == work.k;
+                if sums.staged && last {
+                    work.c.prefetch(tile.rows, row, col);
+                }
                 // SAFETY: the tile lies in this block.
-                unsafe { K::tile(&tile) };
+                unsafe {
+                    if sums.staged && work.accumulate && k == 0 {
+                        fetch(work.c.source(), &tile, row, col);
+                    }
+                    K::tile(&tile);
+                    if last && (sums.staged || !work.finish.is_empty()) {
+                        finish(work, &tile, row, col, sums.staged);
+                    }
+                }
             }
         }
+    }
+}
+
+/// Copies what C holds to where the tile's sums grow.
+///
+/// # Safety
+/// As [`multiply`]; the tile is that of element (row, col).
+unsafe fn fetch(c: Source, tile: &Tile, row: usize, col: usize) {
+    for i in 0..tile.rows {
+        // SAFETY: row i of the tile, which nobody else uses, and as many elements of C.
+        unsafe {
+            let sums = std::slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), tile.cols);
+            c.read_row(sums, row + i, col);
+        }
+    }
+}
+
+/// The steps of the epilogue on a tile whose sums are complete, and its way to C if it is staged.
+///
+/// # Safety
+/// As [`multiply`]; the tile is that of element (row, col).
+unsafe fn finish(work: &Work, tile: &Tile, row: usize, col: usize, staged: bool) {
+    for (i, step) in (0..tile.rows).flat_map(|i| work.finish.iter().map(move |step| (i, step))) {
+        // SAFETY: row i of the tile, which nobody else uses.
+        unsafe { step.finish(std::slice::from_raw_parts_mut(tile.c.add(i * tile.c_row), tile.cols), row + i, col) };
+    }
+    if staged {
+        let sums = Operand { start: tile.c.cast_const(), row: tile.c_row, col: 1 };
+        // SAFETY: the tile's elements of C, which nobody else uses.
+        unsafe { work.c.store_rows(sums, [tile.rows, tile.cols], row, col) };
     }
 }
 
@@ -167,15 +251,33 @@ unsafe fn block<K: Kernel>(p: &Product, cut: &Blocking, rows: Range<usize>, cols
 ///
 /// # Safety
 /// As [`multiply`].
-unsafe fn fill_empty_sums(product: &Product) {
-    for i in 0..product.m {
-        for j in 0..product.n {
-            // SAFETY: (i, j) lies in C, and j in the bias.
-            unsafe {
-                let c = product.c.add(i * product.c_row + j);
-                let bias = if product.bias.is_null() { 0.0 } else { *product.bias.add(j) };
-                *c = if product.accumulate { *c + bias } else { bias };
+unsafe fn finish_empty_sums(work: &Work) {
+    const COLS: usize = 32;
+    for (row, col) in (0..work.m).flat_map(|row| (0..work.n).step_by(COLS).map(move |col| (row, col))) {
+        let mut sums = [0.0; COLS];
+        let sums = &mut sums[..COLS.min(work.n - col)];
+        // SAFETY: these elements lie in C, and their columns in the bias.
+        unsafe {
+            if work.accumulate {
+                work.c.source().read_row(sums, row, col);
+            }
+            if !work.bias.is_null() {
+                sums.iter_mut().enumerate().for_each(|(j, sum)| *sum += *work.bias.add(col + j));
             }
         }
+        let tile = Tile {
+            rows: 1,
+            cols: sums.len(),
+            depth: 0,
+            a: Operand { start: std::ptr::null(), row: 0, col: 0 },
+            panel: std::ptr::null(),
+            ahead: std::ptr::null(),
+            c: sums.as_mut_ptr(),
+            c_row: 0,
+            bias: std::ptr::null(),
+            accumulate: false,
+        };
+        // SAFETY: these elements are this call's.
+        unsafe { finish(work, &tile, row, col, true) };
     }
 }

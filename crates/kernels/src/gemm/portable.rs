@@ -1,34 +1,57 @@
-//! Plain loops for any CPU: the compiler makes vectors of them (NEON on aarch64, SSE2 on x86-64).
+//! Plain loops for any CPU: the compiler makes vectors of them (SSE2 on x86-64).
 
-use super::kernel::{Kernel, Operand, PackedA, Tile, for_rows, pack_a, pack_any, pack_rows};
+use super::kernel::{Kernel, PackedA, Tile, for_rows};
+use super::operand::{Operand, Source, Value};
+use super::pack::{pack_a, pack_any, pack_rows, readable_in_place};
 
-pub(super) struct Portable;
+/// `ROUND`: packing rounds f32 to what bf16 can hold.
+pub(super) struct Portable<const ROUND: bool>;
 
-/// As many accumulators as the vector registers hold: 32 of them on aarch64, 16 on x86-64's baseline.
-const COLS: usize = if cfg!(target_arch = "aarch64") { 16 } else { 8 };
+/// Four rows of two vectors fill half of the 16 registers of x86-64's baseline.
+const COLS: usize = 8;
 
-impl Kernel for Portable {
+impl<const ROUND: bool> Kernel for Portable<ROUND> {
     const ROWS: usize = 4;
     const COLS: usize = COLS;
+    const PAIR: usize = 1;
 
     unsafe fn tile(tile: &Tile) {
         for_rows!(tile, multiply, 1 2 3 4)
     }
 
-    unsafe fn pack_b(b: Operand, depth: usize, cols: usize, panel: *mut f32) {
+    unsafe fn pack_b(b: Source, depth: usize, cols: usize, panel: *mut f32) {
         // SAFETY: the caller's promise, handed on.
         unsafe {
-            if b.col == 1 {
-                pack_rows::<COLS>(b, depth, cols, panel);
-            } else {
-                pack_any::<COLS>(b, depth, cols, panel);
+            match b {
+                Source::F32(b) => pack_panel::<f32, ROUND>(b, depth, cols, panel),
+                Source::Bf16(b) => pack_panel::<u16, ROUND>(b, depth, cols, panel),
             }
         }
     }
 
-    unsafe fn pack_a(a: Operand, rows: usize, depth: usize, to: *mut f32) -> PackedA {
+    unsafe fn pack_a(a: Source, rows: usize, depth: usize, to: *mut f32) -> PackedA {
         // SAFETY: the caller's promise, handed on.
-        unsafe { pack_a::<4>(a, rows, depth, to) }
+        unsafe {
+            match a {
+                Source::F32(a) => pack_a::<f32, 4, ROUND>(a, rows, depth, to),
+                Source::Bf16(a) => pack_a::<u16, 4, ROUND>(a, rows, depth, to),
+            }
+        }
+    }
+
+    fn in_place(a: Source) -> Option<Operand> {
+        readable_in_place::<ROUND>(a)
+    }
+}
+
+unsafe fn pack_panel<T: Value, const ROUND: bool>(b: Operand<T>, depth: usize, cols: usize, panel: *mut f32) {
+    // SAFETY: the caller's promise, handed on.
+    unsafe {
+        if b.col == 1 {
+            pack_rows::<T, COLS, ROUND>(b, depth, cols, panel);
+        } else {
+            pack_any::<T, COLS, ROUND>(b, depth, cols, panel);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! C[i] = A[i] B[i] for every i of a batch; either operand may be transposed, and shared by the batch (stride 0).
 
 use crate::disjoint::Disjoint;
-use crate::gemm::{Epilogue, Matrix, MatrixMut, gemm};
+use crate::gemm::{Gemm, Matrix, MatrixMut, Precision, Values, ValuesMut};
 use crate::{extent::expect, pool};
 
 /// Shapes: A `[m, k]` (`[k, m]` when transposed), B `[k, n]` (`[n, k]`), C `[batch, m, n]` dense. Strides in elements.
@@ -20,19 +20,33 @@ pub struct Layout {
 /// Multiply-adds from which one product keeps every thread busy by itself.
 const LARGE: usize = 1 << 24;
 
-/// The products, stored in `c` or added to it.
+/// The products in f32, stored in `c` or added to it.
 pub fn matmul(a: &[f32], b: &[f32], layout: &Layout, c: &mut [f32], accumulate: bool) -> Result<(), String> {
+    matmul_with([Values::F32(a), Values::F32(b)], layout, ValuesMut::F32(c), accumulate, Precision::F32)
+}
+
+/// The products of any element types, stored in `c` or added to it.
+pub fn matmul_with([a, b]: [Values; 2], layout: &Layout, c: ValuesMut, accumulate: bool, precision: Precision) -> Result<(), String> {
     let Layout { batch, m, n, k, .. } = *layout;
     expect("matmul", "the result", c.len(), &[batch, m, n])?;
     fits("a", a.len(), batch, layout.a_batch_stride, [m, k])?;
     fits("b", b.len(), batch, layout.b_batch_stride, [k, n])?;
-    let c = Disjoint::new(c);
+    let c = match c {
+        ValuesMut::F32(c) => Batch::F32(Disjoint::new(c)),
+        ValuesMut::Bf16(c) => Batch::Bf16(Disjoint::new(c)),
+    };
     let product = |index: usize| {
         let a = part(a, index * layout.a_batch_stride, [m, k], layout.trans_a);
         let b = part(b, index * layout.b_batch_stride, [k, n], layout.trans_b);
+        let range = index * m * n..(index + 1) * m * n;
         // SAFETY: every product has its own part of C.
-        let c = unsafe { c.part(index * m * n..(index + 1) * m * n) };
-        gemm(a, b, MatrixMut::dense(c, m, n), Epilogue { bias: None, accumulate })
+        let c = unsafe {
+            match &c {
+                Batch::F32(c) => ValuesMut::F32(c.part(range)),
+                Batch::Bf16(c) => ValuesMut::Bf16(c.part(range)),
+            }
+        };
+        Gemm { accumulate, precision, ..Gemm::new(a, b, MatrixMut::new(c, m, n)) }.run()
     };
     if m.saturating_mul(n).saturating_mul(k) >= LARGE {
         return (0..batch).try_for_each(product);
@@ -46,9 +60,19 @@ pub fn matmul(a: &[f32], b: &[f32], layout: &Layout, c: &mut [f32], accumulate: 
     failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-fn part(data: &[f32], offset: usize, [rows, cols]: [usize; 2], transposed: bool) -> Matrix<'_> {
-    let data = &data[offset..offset + rows * cols];
-    if transposed { Matrix::dense(data, cols, rows).t() } else { Matrix::dense(data, rows, cols) }
+/// The results of a batch, one part a product.
+enum Batch<'a> {
+    F32(Disjoint<'a, f32>),
+    Bf16(Disjoint<'a, u16>),
+}
+
+fn part(data: Values<'_>, offset: usize, [rows, cols]: [usize; 2], transposed: bool) -> Matrix<'_> {
+    let range = offset..offset + rows * cols;
+    let data = match data {
+        Values::F32(data) => Values::F32(&data[range]),
+        Values::Bf16(data) => Values::Bf16(&data[range]),
+    };
+    if transposed { Matrix::new(data, cols, rows).t() } else { Matrix::new(data, rows, cols) }
 }
 
 fn fits(name: &str, len: usize, batch: usize, stride: usize, [rows, cols]: [usize; 2]) -> Result<(), String> {

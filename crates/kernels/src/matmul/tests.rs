@@ -1,4 +1,5 @@
 use super::*;
+use crate::half::f32_to_bf16;
 
 fn naive(a: &[f32], b: &[f32], l: &Layout) -> Vec<f64> {
     let element = |x: usize| {
@@ -25,6 +26,10 @@ fn batches_transposes_shared_operands_and_accumulation() {
         assert!(c.iter().zip(&want).all(|(got, want)| f64::from(*got) == *want), "{layout:?}");
         matmul(&a, &b, &layout, &mut c, true).unwrap();
         assert!(c.iter().zip(&want).all(|(got, want)| f64::from(*got) == 2.0 * want), "{layout:?} accumulated");
+        let [a, b] = [&a, &b].map(|x| x.iter().map(|x| f32_to_bf16(*x)).collect::<Vec<u16>>());
+        let mut narrow = vec![0; batch * m * n];
+        matmul_with([Values::Bf16(&a), Values::Bf16(&b)], &layout, ValuesMut::Bf16(&mut narrow), false, Precision::Bf16).unwrap();
+        assert!(narrow.iter().zip(&want).all(|(got, want)| *got == f32_to_bf16(*want as f32)), "{layout:?} in bf16");
     }
 }
 

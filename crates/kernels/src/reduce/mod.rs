@@ -12,6 +12,7 @@ use crate::extent::expect;
 use crate::layout::Layout;
 use crate::number::Real;
 use crate::pool;
+use crate::scratch::Scratch;
 use cpu::Reduction;
 
 /// Rows of a column reduction that are added up together.
@@ -121,14 +122,14 @@ fn short_rows<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut
 fn long_rows<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
     let reduced = plan.reduced.numel();
     let chunks = reduced.div_ceil(CHUNK);
-    let mut origins = vec![0; y.len()];
-    places(&plan.kept, 0..y.len(), |number, origin| origins[number] = origin);
-    let mut partials = vec![R::START; y.len() * chunks];
-    let out = Disjoint::new(&mut partials);
+    let mut memory = Scratch::take_f64(y.len() * chunks);
+    let partials = memory.as_mut_f64s();
+    let out = Disjoint::new(partials);
     pool::run(y.len() * chunks, &|item| {
+        let [origin] = plan.kept.places(item / chunks);
         let mut total = R::START;
         plan.reduced.for_runs_of_chunk(CHUNK, item % chunks, |_, count, [place]| {
-            total = R::combine(total, cpu::run::<T, R>(&x[origins[item / chunks] + place..][..count]));
+            total = R::combine(total, cpu::run::<T, R>(&x[origin + place..][..count]));
         });
         // SAFETY: each item has a place of its own.
         let partial = unsafe { out.at(item) };
@@ -142,24 +143,22 @@ fn long_rows<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut 
 /// Results that lie beside each other: blocks of columns, over chunks of rows.
 fn columns<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
     let (kept, reduced) = (plan.kept.numel(), plan.reduced.numel());
-    let [stride] = plan.kept.inner_strides();
-    let width = if stride == 1 { plan.kept.dims().last().copied().unwrap_or(1) } else { 1 };
+    let width = if plan.kept.inner_strides() == [1] { plan.kept.dims().last().copied().unwrap_or(1) } else { 1 };
     let (blocks, chunks) = (width.div_ceil(COLUMNS), reduced.div_ceil(ROWS));
     let groups = kept / width;
-    let mut origins = vec![0; groups];
-    plan.kept.for_runs(0..kept, |first, count, [place]| {
-        (0..count).step_by(width).for_each(|i| origins[(first + i) / width] = place + i * stride);
-    });
-    let mut partials = vec![R::START; chunks * kept];
-    let out = Disjoint::new(&mut partials);
+    let mut memory = Scratch::take_f64(chunks * kept);
+    let partials = memory.as_mut_f64s();
+    partials.fill(R::START);
+    let out = Disjoint::new(partials);
     pool::run(groups * blocks * chunks, &|item| {
         let (group, block, chunk) = (item / (blocks * chunks), item / chunks % blocks, item % chunks);
         let range = chunk_range(width, COLUMNS, block);
         let start = chunk * kept + group * width;
+        let [origin] = plan.kept.places(group * width);
         // SAFETY: each item has columns of its own in the partial results of its chunk.
         let part = unsafe { out.part(start + range.start..start + range.end) };
         places(&plan.reduced, chunk_range(reduced, ROWS, chunk), |_, row| {
-            cpu::row::<T, R>(part, &x[origins[group] + row + range.start..]);
+            cpu::row::<T, R>(part, &x[origin + row + range.start..]);
         });
     });
     for (index, y) in y.iter_mut().enumerate() {

@@ -29,14 +29,20 @@ const ITEM: usize = 1 << 18;
 
 /// The exact sum of the squares of all tensors.
 pub fn sum_squares(tensors: &[&[f32]]) -> [i64; LIMBS] {
-    let total = Mutex::new(Buckets::default());
+    let mut items = 0;
+    let mut starts = Vec::with_capacity(tensors.len());
     for x in tensors {
-        pool::run(x.len().div_ceil(ITEM), &|index| {
-            let mut own = Buckets::default();
-            own.add(&x[chunk_range(x.len(), ITEM, index)]);
-            total.lock().unwrap_or_else(PoisonError::into_inner).merge(&own);
-        });
+        starts.push(items);
+        items += x.len().div_ceil(ITEM);
     }
+    let total = Mutex::new(Buckets::default());
+    pool::run(items, &|item| {
+        let number = starts.partition_point(|start| *start <= item) - 1;
+        let x = tensors[number];
+        let mut own = Buckets::default();
+        own.add(&x[chunk_range(x.len(), ITEM, item - starts[number])]);
+        total.lock().unwrap_or_else(PoisonError::into_inner).merge(&own);
+    });
     limbs(&total.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 

@@ -66,7 +66,7 @@ ops! {
     Sqrt(x) x.sqrt(), (y, g) g.div(y.add(y));
     Tanh(x) x.tanh::<FMA>(), (y, g) g.mul(negative(y).madd::<FMA>(y, one()));
     Sigmoid(x) sigmoid::<T, FMA>(x), (y, g) g.mul(y.mul(one::<T>().sub(y)));
-    Abs(x) x.abs(), (x, g) if x > number(0.0) { g } else if x < number(0.0) { negative(g) } else { x.mul(number(0.0)) };
+    Abs(x) x.abs(), (x, g) if x > number(0.0) { g } else if x < number(0.0) { negative(g) } else { number(0.0) };
     /// NaN stays NaN.
     Relu(x) if x < number(0.0) { number(0.0) } else { x }, (y, g) if y <= number(0.0) { number(0.0) } else { g };
     Gelu(x) x.mul(gelu_gate::<T, FMA>(x)), (x, g) {

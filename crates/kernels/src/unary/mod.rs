@@ -8,7 +8,7 @@
 //! | 3 | sqrt | x^(1/2) | y | g / (2 y) |
 //! | 4 | tanh | tanh x | y | g (1 - y^2) |
 //! | 5 | sigmoid | 1 / (1 + e^-x) | y | g y (1 - y) |
-//! | 6 | abs | \|x\| | x | g sign x, 0 at 0 |
+//! | 6 | abs | \|x\| | x | g sign x, 0 at 0 and NaN |
 //! | 7 | relu | max(x, 0) | y | g where y > 0 |
 //! | 8 | gelu | x sigmoid(2 u), u = (2/π)^(1/2) (x + 0.044715 x^3) | x | see `cpu` |
 //! | 9 | geluErf | x (1 + erf(x / 2^(1/2))) / 2 | x | see `cpu` |
@@ -16,7 +16,7 @@
 //! | 11 | reciprocal | 1 / x | y | -g y^2 |
 //! | 12 | silu | x sigmoid x | x | see `cpu` |
 
-mod cpu;
+pub(crate) mod cpu;
 #[cfg(test)]
 mod tests;
 

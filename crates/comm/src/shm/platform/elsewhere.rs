@@ -1,51 +1,83 @@
-//! Systems without a twin of the Linux seam: joining says so, and nothing else is ever reached.
+//! Systems without a twin: joining says so, and nothing else is ever reached.
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-pub const DIRECTORY: &str = "";
 pub const PAGE: usize = 4096;
+pub const ENLARGE: &str = "Use one rank.";
 
 /// Why ranks cannot meet here.
 pub fn supported() -> Result<(), String> {
-    Err(format!("several ranks need Linux's shared memory, and this is {}. Use one rank.", std::env::consts::OS))
+    Err(format!("several ranks need Linux, macOS or Windows, and this is {}. Use one rank.", std::env::consts::OS))
+}
+
+pub fn place() -> String {
+    "memory".into()
+}
+
+pub fn name_of(job: &str) -> String {
+    job.into()
+}
+
+pub fn room() -> (u64, u64) {
+    (0, 0)
 }
 
 fn unsupported<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub fn create(_path: &Path) -> io::Result<File> {
-    unsupported()
+pub enum Memory {}
+
+impl Memory {
+    pub fn create(_job: &str) -> io::Result<(Self, Name)> {
+        unsupported()
+    }
+
+    pub fn open(_job: &str) -> io::Result<Self> {
+        unsupported()
+    }
+
+    pub fn name(&self, _job: &str) -> io::Result<Name> {
+        match *self {}
+    }
+
+    pub fn read_start(&self, _bytes: &mut [u8]) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn reserve(&self, _offset: u64, _length: usize) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn discard(&self, _offset: u64, _length: usize) {
+        match *self {}
+    }
+
+    pub fn map(&self, _offset: u64, _length: usize) -> io::Result<Mapping> {
+        match *self {}
+    }
+
+    pub fn hold(&self, _byte: u32) -> io::Result<bool> {
+        match *self {}
+    }
+
+    pub fn is_held(&self, _byte: u32) -> bool {
+        match *self {}
+    }
 }
 
-pub fn open(_path: &Path) -> io::Result<File> {
-    unsupported()
-}
+pub enum Name {}
 
-pub fn read_start(_file: &File, _bytes: &mut [u8]) -> io::Result<()> {
-    unsupported()
-}
+impl Name {
+    pub fn publish(&mut self, _job: &str) -> io::Result<()> {
+        match *self {}
+    }
 
-pub fn identity(_file: &File) -> io::Result<u64> {
-    unsupported()
-}
-
-pub fn identity_at(_path: &Path) -> io::Result<u64> {
-    unsupported()
-}
-
-pub fn reserve(_file: &File, _offset: u64, _length: usize) -> io::Result<()> {
-    unsupported()
-}
-
-pub fn discard(_file: &File, _offset: u64, _length: usize) {}
-
-pub fn room() -> (u64, u64) {
-    (0, 0)
+    pub fn withdraw(self) {
+        match self {}
+    }
 }
 
 pub enum Mapping {}
@@ -56,23 +88,11 @@ impl Mapping {
     }
 }
 
-pub fn map(_file: &File, _offset: u64, _length: usize) -> io::Result<Mapping> {
-    unsupported()
-}
-
 pub fn wait(_word: &AtomicU32, _expected: u32, limit: Duration) {
     std::thread::sleep(limit);
 }
 
 pub fn wake(_word: &AtomicU32) {}
-
-pub fn hold(_file: &File, _byte: u32) -> io::Result<bool> {
-    unsupported()
-}
-
-pub fn is_held(_file: &File, _byte: u32) -> bool {
-    false
-}
 
 pub fn process_namespace() -> u64 {
     0
@@ -91,5 +111,5 @@ impl ProcessWatch {
 }
 
 pub fn die_with_parent(_parent: Option<u32>) -> Result<(), String> {
-    Err("dieWithParent: only Linux can do this. Run without it.".into())
+    Err(format!("dieWithParent: {} cannot do this. Run without it.", std::env::consts::OS))
 }

@@ -1,0 +1,9 @@
+//! Linux: tmpfs files, futexes, pidfds and open-file-description locks.
+
+pub mod address;
+mod memory;
+mod process;
+
+pub use super::unix::{Mapping, Memory, Name, name_of, place, room, supported, wait, wake};
+pub use memory::{ENLARGE, PAGE, PREFAULT, directory};
+pub use process::{ProcessWatch, die_with_parent, process_namespace, watch};

@@ -1,0 +1,47 @@
+//! What a product is made of once everything about it was checked.
+
+use super::epilogue::Finish;
+use super::operand::{Operand, Source, Target};
+
+/// C = A B in f32, with raw places: C may be a strided part of a buffer whose other parts other threads write.
+#[derive(Clone, Copy)]
+pub(crate) struct Product {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: Operand,
+    pub b: Operand,
+    /// Element (i, j) of C is at `c + i * c_row + j`.
+    pub c: *mut f32,
+    pub c_row: usize,
+    /// Null, or n values added to each row.
+    pub bias: *const f32,
+    /// Add to C instead of overwriting it.
+    pub accumulate: bool,
+}
+
+/// A product as the kernels run it: any element types and strides, with its epilogue.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'a> {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: Source,
+    pub b: Source,
+    pub c: Target,
+    /// Null, or n values added to each row.
+    pub bias: *const f32,
+    /// Add to C instead of overwriting it.
+    pub accumulate: bool,
+    pub finish: &'a [&'a dyn Finish],
+}
+
+// SAFETY: who builds a product answers for the memory behind it; items write disjoint parts of C.
+unsafe impl Sync for Work<'_> {}
+
+impl Work<'_> {
+    /// C^T = B^T A^T.
+    pub fn t(self) -> Self {
+        Work { m: self.n, n: self.m, a: self.b.t(), b: self.a.t(), c: self.c.t(), ..self }
+    }
+}
