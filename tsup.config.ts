@@ -13,7 +13,7 @@ const entriesOf = (names: readonly string[]): Record<string, string> =>
 // Declarations are inlined only when TypeScript does not see a package in node_modules: hence paths, for the private rooms alone.
 const privateRooms = readdirSync('packages').filter((room) => manifestOf(room).private === true);
 const paths = Object.fromEntries(privateRooms.map((room) => [`@megatron-ts/${room}`, [`./packages/${room}/src/index.ts`]]));
-const publicEntries = ['index', 'schedule', 'testing'];
+const publicEntries = ['index', 'flight-recorder', 'schedule', 'testing'];
 
 export default defineConfig({
   name: 'core',
@@ -22,6 +22,7 @@ export default defineConfig({
     ...entriesOf([...publicEntries, 'cli']),
     'rank-preload': 'packages/launch/src/rank-preload.ts',
     'rank-boot': 'packages/testing/src/rank-boot.ts',
+    'rank-thread': 'packages/testing/src/rank-thread.ts',
   },
   outDir: 'packages/core/dist',
   format: 'esm',

@@ -7,10 +7,13 @@ const { floors } = JSON.parse(readFileSync(new URL('budget.json', import.meta.ur
 export default {
   name: 'megatron-ts',
   entryPointStrategy: 'resolve',
-  entryPoints: [...['index', 'schedule', 'testing'].map((name) => `packages/core/src/${name}.ts`), 'packages/native/index.d.ts'],
+  entryPoints: [
+    ...['index', 'flight-recorder', 'schedule', 'testing'].map((name) => `packages/core/src/${name}.ts`),
+    'packages/native/index.d.ts',
+  ],
   tsconfig: 'tsconfig.docs.json',
   readme: 'README.md',
-  projectDocuments: ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/*.md', 'docs/guides/*.md', 'docs/decisions/*.md'],
+  projectDocuments: ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'docs/*.md', 'docs/guides/*.md', 'docs/parallelism/*.md', 'docs/decisions/*.md'],
   blockTags: [...OptionDefaults.blockTags, '@source'],
   excludeInternal: true,
   excludePrivate: true,

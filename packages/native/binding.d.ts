@@ -9,8 +9,17 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** Ends the worlds of backend sim whose jobs begin with `job`: whoever waits in them, on any thread of this process, is told. */
+export declare function abortSim(job: string): void
+
 /** Forgets the request to stop. */
 export declare function clearStop(): void
+
+/** Page faults of calling threads inside raw operations while they were counted. */
+export declare function countedFaults(): number
+
+/** Begins or ends the count of page faults of the calling thread inside raw operations, which costs two system calls each. */
+export declare function countFaults(on: boolean): void
 
 /** The vector instructions in use: `baseline`, `avx2` or `avx512`. */
 export declare function cpuFeatures(): string
@@ -41,18 +50,38 @@ export interface GroupCounts {
   reduceScatter: number
   /** Calls of `broadcast`. */
   broadcast: number
+  /** Calls of `reduce`. */
+  reduce: number
+  /** Calls of `gather`. */
+  gather: number
+  /** Calls of `scatter`. */
+  scatter: number
   /** Calls of `allToAll`. */
   allToAll: number
   /** Calls of `exchange`. */
   exchange: number
+  /** Calls of `send`. */
+  send: number
+  /** Calls of `recv`. */
+  recv: number
   /** Calls of `barrier`. */
   barrier: number
   /** Bytes this rank put in. */
   bytes: number
 }
 
-/** Opens a group of ascending world ranks; its members connect at the first operation. */
-export declare function groupOpen(world: number, name: string, ranks: Uint32Array): number
+/** Opens a group of world ranks, whose positions are the group ranks; its members connect at the first operation. */
+export declare function groupOpen(world: number, ranks: Uint32Array, options: GroupOptions): number
+
+/** A group of a world. */
+export interface GroupOptions {
+  /** What errors call it. */
+  name: string
+  /** An operation that has not ended after this long fails the world. */
+  timeoutMs: number
+  /** A warning names the missing ranks after this long, and whenever the wait has doubled. */
+  slowMs: number
+}
 
 /** From now on SIGTERM and SIGINT set a flag; a second one ends the process at once. */
 export declare function installSignalHandlers(): void
@@ -72,12 +101,18 @@ export interface MemoryStats {
   liveBytes: number
   /** The most that `liveBytes` has been since the last `resetPeak`. */
   peakBytes: number
-  /** Bytes of freed blocks kept for reuse. */
-  cachedBytes: number
+  /** Bytes that the system has given. */
+  reservedBytes: number
   /** Handles of this thread that are live. */
   liveHandles: number
   /** Buffers given out since the process began. */
   allocations: number
+  /** Requests to the system for memory since the process began. */
+  systemCalls: number
+  /** Live bytes of parameters, gradients, optimizer, activations, workspace, communication. */
+  liveByCategory: Array<number>
+  /** The most of each since the last `resetPeak`. */
+  peakByCategory: Array<number>
 }
 
 /** The summary of a tensor of any type. */
@@ -100,7 +135,7 @@ export interface Moments {
 /** Sets the counts of a group to 0. */
 export declare function resetGroupCounts(group: number): void
 
-/** Counts the peak anew from what is live now. */
+/** Counts the peaks anew from what is live now. */
 export declare function resetPeak(): void
 
 /** Tells that the threads of all ranks of this host are more than its cores. */
@@ -115,7 +150,7 @@ export declare function stopRequested(): number
 /** How many threads share an operation. */
 export declare function threads(): number
 
-/** Gives freed blocks back to the system. */
+/** Gives free memory back to the system. */
 export declare function trimCache(): void
 
 /** Why a world failed. */
@@ -142,13 +177,26 @@ export interface WorldOptions {
   rank: number
   /** Number of ranks. */
   size: number
+  /** How many of them share this host. */
+  localSize: number
   /** An operation that has not ended after this long fails the world. */
   timeoutMs: number
   /** A warning names the missing ranks after this long, and whenever the wait has doubled. */
   slowMs: number
-  /** The limit for joining and, when longer than `timeoutMs`, for the first operation of each group. */
+  /** The limit for joining. */
   joinTimeoutMs: number
+  /** What carries the data: shm, sim, mpi or fake. */
+  backend: string
+  /** Where the flight records go when the world fails; none are written without. */
+  recorderDirectory?: string
+  /** Whether they are also written when an operation is slow. */
+  recordOnSlow: boolean
+  /** A process that still runs this long after its world failed is ended; without it goes on. */
+  exitGraceMs?: number
 }
+
+/** What this rank has posted so far, as JSON. */
+export declare function worldRecord(world: number): string
 
 /** A new tensor of `dtype` that holds a copy of `bytes`. */
 export declare function fromBytes(dtype: number, bytes: Uint8Array): number
@@ -182,6 +230,12 @@ export declare function nonFinite(h: number): number
 
 /** Panics on purpose: proves that a panic becomes a JavaScript error. */
 export declare function panicForTest(): void
+
+/** Counts this thread's new tensors under a category from now on: 0 parameters, 1 gradients, 2 optimizer, 3 activations, 4 workspace, 5 communication. Returns the one before. */
+export declare function setMemoryCategory(category: number): number
+
+/** Counts the memory in which `h` lies under another category from now on. */
+export declare function categorize(h: number, category: number): void
 
 /** Ends a handle; false when it was not live. */
 export declare function release(h: number): boolean
@@ -258,17 +312,20 @@ export declare function biasGelu(x: number, bias: number, rows: number, cols: nu
 /** The gradient of x; that of bias goes to dBias [cols], or 0 for none. */
 export declare function biasGeluBackward(x: number, bias: number, grad: number, rows: number, cols: number, dBias: number, accumulate: boolean): number
 
-/** Rows of x [rows, cols] normalised, times w, plus b; outs: y and stats [rows, 2] = (mean, 1 / sqrt(variance + eps)). */
-export declare function layerNorm(x: number, w: number, b: number, rows: number, cols: number, eps: number, outs: Uint32Array): void
+/** Norm of the rows of residual + (x + bias) [rows, cols], times w, plus b. kind: 0 layer norm, 1 RMS norm (about zero, no b); operands [x, bias, residual, w, b], 0 for those that are not there; outs: y, stats [rows, 2] = (mean, 1 / deviation) and, where there is a bias or a residual, the sum. */
+export declare function norm(kind: number, operands: Uint32Array, rows: number, cols: number, eps: number, outs: Uint32Array): void
 
-/** The gradient of x; those of w and b go to dW and dB [cols], or 0 for none. */
-export declare function layerNormBackward(grad: number, x: number, w: number, stats: number, rows: number, cols: number, dW: number, dB: number, accumulateW: boolean, accumulateB: boolean): number
+/** The gradient of the sum that was normalised, plus `carried` (0 for none). operands [grad, sum, w, stats, carried]; targets [dW, dB, dBias] get the sums over the rows, 0 for those that are not wanted; bit i of accumulate adds to target i. */
+export declare function normBackward(kind: number, operands: Uint32Array, rows: number, cols: number, targets: Uint32Array, accumulate: number): number
 
-/** Attention over qkv [seq, batch, 3 * heads * headDim]; outs: out [seq, batch, heads * headDim] and lse [batch, heads, seq]. */
-export declare function attention(qkv: number, seq: number, batch: number, heads: number, headDim: number, causal: boolean, outs: Uint32Array): void
+/** residual + (x + bias): x and residual [rows, cols], bias [cols]; 0 for a bias or a residual that is not there. */
+export declare function biasAdd(x: number, bias: number, residual: number, rows: number, cols: number): number
+
+/** Attention over qkv [seq, batch, 3 * heads * headDim]; outs: out [seq, batch, heads * headDim] and lse [batch, heads, seq]. settings [seq, batch, heads, headDim, causal, window (0 for none), bf16 products, key0, key1, firstSample, firstHead]; `dropout` is the share of probabilities left out, drawn by the key and the place in the whole model. */
+export declare function attention(qkv: number, settings: Uint32Array, dropout: number, outs: Uint32Array): void
 
 /** The gradient of qkv. */
-export declare function attentionBackward(qkv: number, out: number, lse: number, grad: number, seq: number, batch: number, heads: number, headDim: number, causal: boolean): number
+export declare function attentionBackward(qkv: number, out: number, lse: number, grad: number, settings: Uint32Array, dropout: number): number
 
 /** The rows of weight [rows, cols] that index (i32) names, counted from token `start` on; tokens outside give zeros when partial, else they are refused. */
 export declare function embedding(weight: number, index: number, start: number, rows: number, cols: number, partial: boolean): number
@@ -282,20 +339,38 @@ export declare function ceRowMax(logits: number, rows: number, cols: number): nu
 /** outs: exp(logits - max) [rows, cols], and stats [2, rows]: the sums of the rows, and each target's logit less the maximum, 0 for targets (i32) outside start..start + cols. */
 export declare function ceExpSum(logits: number, max: number, targets: number, start: number, rows: number, cols: number, outs: Uint32Array): void
 
+/** The same with the logits turned into the exponentials; the statistics go to stats [2, rows]. */
+export declare function ceExpSumInPlace(logits: number, max: number, targets: number, start: number, rows: number, cols: number, stats: number): void
+
 /** In place: exp becomes (softmax - onehot(target)) * grad[row]; stats are summed over the ranks already. */
 export declare function ceBackward(exp: number, stats: number, targets: number, start: number, rows: number, cols: number, grad: number): void
 
-/** One step of AdamW on flat tensors; hyper [lr, beta1, beta2, eps, weightDecay, biasCorrection1, biasCorrection2, gradScale, decoupled]. */
-export declare function adamW(p: number, g: number, m: number, v: number, hyper: number): void
+/** One step of AdamW on any number of flat runs, in one pass. handles: p, g, m, v of each run; hypers: one tensor for each run, [lr, beta1, beta2, eps, weightDecay, biasCorrection1, biasCorrection2, gradScale, decoupled]. */
+export declare function adamW(handles: Uint32Array, hypers: Uint32Array): void
+
+/** silu(g) u (gate 0, SwiGLU) or gelu(g) u (gate 1, GeGLU, tanh form) of x + bias: x [rows, 2 * cols] with rows [g | u], bias [2 * cols] or 0 for none. */
+export declare function biasGated(gate: number, x: number, bias: number, rows: number, cols: number): number
+
+/** The gradient of x; that of bias goes to dBias [2 * cols], or 0 for none. */
+export declare function biasGatedBackward(gate: number, x: number, bias: number, grad: number, rows: number, cols: number, dBias: number, accumulate: boolean): number
 
 /** Reduces `h` over all ranks of the group, in place and in rank order: 0 sum, 1 avg, 2 max, 3 min, 4 product. */
 export declare function allReduce(group: number, h: number, op: number, label: number): number
 
-/** Gathers `src` of each rank into `dst`, in the order of the ranks. */
-export declare function allGather(group: number, src: number, dst: number, label: number): number
+/** Reduces `h` over all ranks of the group, in rank order, into `h` of group rank `root`; the others keep theirs. */
+export declare function reduceToRoot(group: number, h: number, op: number, root: number, label: number): number
 
-/** Reduces `src` over all ranks and leaves this rank's block of it in `dst`. */
-export declare function reduceScatter(group: number, src: number, dst: number, op: number, label: number): number
+/** Gathers `src` of each rank into `dst`, in the order of the ranks. Counts are elements by group rank; none means even blocks. */
+export declare function allGather(group: number, src: number, dst: number, counts: Uint32Array, label: number): number
+
+/** Gathers `src` of each rank into `dst` of group rank `root`; the others pass 0 for `dst`. */
+export declare function gatherToRoot(group: number, src: number, dst: number, root: number, counts: Uint32Array, label: number): number
+
+/** Copies its block of `src` of group rank `root` into `dst` of each rank; the others pass 0 for `src`. */
+export declare function scatter(group: number, src: number, dst: number, root: number, counts: Uint32Array, label: number): number
+
+/** Reduces `src` over all ranks and leaves this rank's block of it in `dst`. Counts are elements by group rank; none means even blocks. */
+export declare function reduceScatter(group: number, src: number, dst: number, op: number, counts: Uint32Array, label: number): number
 
 /** Copies `h` of group rank `root` into `h` of the others. */
 export declare function broadcast(group: number, h: number, root: number, label: number): number
@@ -305,6 +380,12 @@ export declare function allToAll(group: number, src: number, dst: number, sendCo
 
 /** Posts sends and receives together. Both lists hold pairs of group rank and tensor. */
 export declare function exchange(group: number, sends: Uint32Array, receives: Uint32Array, label: number): number
+
+/** Sends `h` to group rank `peer`. */
+export declare function send(group: number, h: number, peer: number, label: number): number
+
+/** Receives from group rank `peer` into `h`. */
+export declare function recv(group: number, h: number, peer: number, label: number): number
 
 /** Ends once every rank of the group has come. */
 export declare function barrier(group: number, label: number): number

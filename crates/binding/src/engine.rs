@@ -1,6 +1,6 @@
 //! Memory, threads and CPU of the engine.
 
-use crate::tensors;
+use crate::{faults, tensors};
 use kernels::{pool, simd};
 use napi_derive::napi;
 
@@ -11,12 +11,18 @@ pub struct MemoryStats {
     pub live_bytes: f64,
     /// The most that `liveBytes` has been since the last `resetPeak`.
     pub peak_bytes: f64,
-    /// Bytes of freed blocks kept for reuse.
-    pub cached_bytes: f64,
+    /// Bytes that the system has given.
+    pub reserved_bytes: f64,
     /// Handles of this thread that are live.
     pub live_handles: f64,
     /// Buffers given out since the process began.
     pub allocations: f64,
+    /// Requests to the system for memory since the process began.
+    pub system_calls: f64,
+    /// Live bytes of parameters, gradients, optimizer, activations, workspace, communication.
+    pub live_by_category: Vec<f64>,
+    /// The most of each since the last `resetPeak`.
+    pub peak_by_category: Vec<f64>,
 }
 
 /// The counters of native memory.
@@ -24,21 +30,36 @@ pub struct MemoryStats {
 pub fn memory_stats() -> MemoryStats {
     let stats = storage::memory_stats();
     MemoryStats {
-        live_bytes: stats.live as f64,
-        peak_bytes: stats.peak as f64,
-        cached_bytes: stats.cached as f64,
+        live_bytes: stats.all.live as f64,
+        peak_bytes: stats.all.peak as f64,
+        reserved_bytes: stats.reserved as f64,
         live_handles: tensors::live() as f64,
         allocations: stats.allocations as f64,
+        system_calls: stats.system_calls as f64,
+        live_by_category: stats.by_category.iter().map(|usage| usage.live as f64).collect(),
+        peak_by_category: stats.by_category.iter().map(|usage| usage.peak as f64).collect(),
     }
 }
 
-/// Counts the peak anew from what is live now.
+/// Begins or ends the count of page faults of the calling thread inside raw operations, which costs two system calls each.
+#[napi(catch_unwind)]
+pub fn count_faults(on: bool) {
+    faults::count(on);
+}
+
+/// Page faults of calling threads inside raw operations while they were counted.
+#[napi(catch_unwind)]
+pub fn counted_faults() -> f64 {
+    faults::counted() as f64
+}
+
+/// Counts the peaks anew from what is live now.
 #[napi(catch_unwind)]
 pub fn reset_peak() {
     storage::reset_peak();
 }
 
-/// Gives freed blocks back to the system.
+/// Gives free memory back to the system.
 #[napi(catch_unwind)]
 pub fn trim_cache() {
     storage::trim_cache();

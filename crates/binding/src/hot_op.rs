@@ -147,12 +147,15 @@ pub fn run<R: Reply, E: Into<Failure>>(
     name: &str,
     body: impl FnOnce() -> std::result::Result<R, E>,
 ) -> sys::napi_value {
-    match catch_unwind(AssertUnwindSafe(body)) {
+    match crate::faults::within(|| catch_unwind(AssertUnwindSafe(body))) {
         Ok(Ok(value)) => value.write(env),
         Ok(Err(error)) => throw(env, located(name, error.into())),
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            if storage::is_out_of_memory(&text) {
+                return throw(env, located(name, Failure::from(text)));
+            }
             throw(env, Failure { code: c"ENGINE_PANIC", message: format!("{name}: the engine panicked: {text}. Please report it.") })
         }
     }

@@ -3,6 +3,7 @@
 mod comm;
 mod dispatch;
 mod engine;
+mod faults;
 mod hot_op;
 mod ops;
 mod statistics;

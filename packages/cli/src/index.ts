@@ -3,11 +3,13 @@ import { MegatronError } from '@megatron-ts/errors';
 /** The commands, each imported when it is used. */
 const commands = {
   run: async (args: readonly string[]) => (await import('./run.ts')).run(args),
+  diagnose: async (args: readonly string[]) => (await import('./diagnose.ts')).diagnose(args),
 } satisfies Record<string, (args: readonly string[]) => Promise<number>>;
 
 const help = `Usage: megatron-ts <command> [options]
 
-  run     starts a program on several ranks; see megatron-ts run --help
+  run         starts a program on several ranks; see megatron-ts run --help
+  diagnose    names the rank that made a run hang; see megatron-ts diagnose --help
 `;
 
 function isCommand(name: string): name is keyof typeof commands {

@@ -7,7 +7,10 @@ import { isRunning, pidsIn, program, start } from './command-line.ts';
 describe('megatron-ts', () => {
   it('lists its commands, and refuses one it does not have', async () => {
     expect(await start(['--help']).ended).toMatchObject({ code: 0, stdout: expect.stringContaining('Usage: megatron-ts <command>') });
-    expect(await start(['fly']).ended).toMatchObject({ code: 2, stderr: 'megatron-ts: there is no command "fly". Use run, or --help.\n' });
+    expect(await start(['fly']).ended).toMatchObject({
+      code: 2,
+      stderr: 'megatron-ts: there is no command "fly". Use run, diagnose, or --help.\n',
+    });
     expect(await start(['run', '--help']).ended).toMatchObject({ code: 0, stdout: expect.stringContaining('--nproc-per-node N') });
     expect(await start(['run', '--ranks', 'x', 'y.ts']).ended).toMatchObject({
       code: 2,

@@ -27,6 +27,18 @@ export type {
   ProcessGroupErrorCode,
   ShapeErrorCode,
 } from '@megatron-ts/errors';
+export type {
+  FlightRecord,
+  OperationKind,
+  OperationState,
+  RecordedDType,
+  RecordedFailure,
+  RecordedGroup,
+  RecordedMessage,
+  RecordedOperation,
+  RecordedReduceOp,
+  RecordReason,
+} from '@megatron-ts/flight-recorder';
 export type { Launch, LaunchSource } from '@megatron-ts/launch';
 export { assignLayers, createMesh, Mesh, microbatchPlan } from '@megatron-ts/mesh';
 export type {
@@ -58,28 +70,45 @@ export {
   broadcast,
   exchange,
   finalizeGrads,
+  gatherToRoot,
   initializeModelParallel,
   ParallelContext,
   ProcessGroup,
+  recv,
+  reduce,
   reduceScatter,
+  scatter,
+  send,
   Work,
   World,
 } from '@megatron-ts/process-groups';
 export type {
   AllToAllOptions,
+  Backend,
   BroadcastOptions,
   CollectiveOptions,
   ContextParts,
   Deadlines,
   ExchangeOptions,
   FinalizeOptions,
+  GatherToRootOptions,
   GradientReducer,
   GroupCounts,
   GroupName,
+  GroupOptions,
+  GroupParts,
   Message,
   ModelParallelOptions,
+  PeerOptions,
+  RecorderPlace,
   ReduceOp,
+  ReduceScatterOptions,
   ReductionOptions,
+  RootedReductionOptions,
+  ScatterOptions,
+  UnevenOptions,
+  WorkParts,
+  WorldSettings,
 } from '@megatron-ts/process-groups';
 export { forwardOnly, gpipe, oneForwardOneBackward, scheduleFromCompute } from '@megatron-ts/schedule';
 export type { Schedule } from '@megatron-ts/schedule';
@@ -95,6 +124,7 @@ export {
   scatterToSequenceParallelRegion,
   scatterToTensorParallelRegion,
   vocabParallelCrossEntropy,
+  vocabParallelLinearCrossEntropy,
   VocabParallelEmbedding,
 } from '@megatron-ts/tensor-parallel';
 export type {
@@ -108,11 +138,22 @@ export type {
   RowParallelLinearOptions,
   SequenceShard,
   VocabParallelCrossEntropyOptions,
+  VocabParallelLinearCrossEntropyOptions,
   VocabParallelEmbeddingOptions,
   VocabParallelWeightOptions,
   VocabShard,
 } from '@megatron-ts/tensor-parallel';
-export { countParameters, formatBytes, formatCount, formatDuration, generate, MetricsFile, Progress, summary } from '@megatron-ts/training';
+export {
+  countParameters,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  generate,
+  memorySummary,
+  MetricsFile,
+  Progress,
+  summary,
+} from '@megatron-ts/training';
 export type { GenerateOptions, ParameterCount, ProgressOptions, RunHeader, StepMetrics } from '@megatron-ts/training';
 export {
   GPTEmbedding,
@@ -122,15 +163,18 @@ export {
   ParallelAttention,
   ParallelMLP,
   PositionEmbedding,
+  RMSNorm,
   TransformerLayer,
 } from '@megatron-ts/transformer';
 export type {
+  Activation,
   GPTConfig,
   GPTEmbeddingOptions,
   GPTModelOptions,
   LanguageModelHeadOptions,
   LayerNormModuleOptions,
   ModelContext,
+  Normalization,
   ParallelAttentionOptions,
   ParallelMLPOptions,
   PositionEmbeddingOptions,

@@ -1,12 +1,13 @@
 export { type LaunchSource } from './launch-row.ts';
 export { launcherProcess } from './launcher-process.ts';
-export { nodeFlags } from './node-flags.ts';
+export { nodeFlags, threadFlags } from './node-flags.ts';
 export { rankEnvironment, type WorldPlan } from './rank-environment.ts';
-export { describeFailure, type RankFailure } from './rank-failure.ts';
+export { describeFailure, firstFailure, type RankFailure } from './rank-failure.ts';
 export { type OutputSink, type RankEnd, type RankProcess } from './rank-process.ts';
-export { type RankReport } from './rank-report.ts';
+export { type RankReport, reportOf } from './rank-report.ts';
 export { type Launch, type LaunchOptions, resolveLaunch } from './resolve-launch.ts';
 export { type RunEnd, type RunningRanks, spawnRanks, type SpawnSettings } from './spawn-ranks.ts';
+export { startedByMpi } from './started-by-mpi.ts';
 export { type ThreadSources, threadsPerRank } from './threads-per-rank.ts';
 export { type Environment } from './whole-number.ts';
 export { planWorld, type WorldRequest } from './world-plan.ts';

@@ -15,12 +15,16 @@ export interface RankReport {
 /** Variable that names the file a rank reports to. */
 export const reportVariable = 'MEGATRON_ERROR_FILE';
 
-/** Writes the report of `error`; beside and renamed, so that the launcher never reads half of it. */
-export function writeReport(file: string, error: unknown): void {
+/** What is told of an error that is raised now. */
+export function reportOf(error: unknown): RankReport {
   const { name, message, code } =
     error instanceof Error ? (error as Error & { code?: unknown }) : { name: 'Error', message: String(error), code: undefined };
-  const report: RankReport = { name, message, code: typeof code === 'string' ? code : undefined, time: Date.now() };
-  writeFileSync(`${file}.part`, JSON.stringify(report));
+  return { name, message, code: typeof code === 'string' ? code : undefined, time: Date.now() };
+}
+
+/** Writes the report of `error`; beside and renamed, so that the launcher never reads half of it. */
+export function writeReport(file: string, error: unknown): void {
+  writeFileSync(`${file}.part`, JSON.stringify(reportOf(error)));
   renameSync(`${file}.part`, file);
 }
 

@@ -1,7 +1,8 @@
 import { ConfigError } from '@megatron-ts/errors';
 import type { ParallelContext } from '@megatron-ts/process-groups';
-import { ambient, type AnyTensor, copyInto, engine, keep, type Parameter, scope, tensor, zeros } from '@megatron-ts/tensor';
+import { ambient, type AnyTensor, copyInto, engine, type Parameter, scope, tensor } from '@megatron-ts/tensor';
 import { contextOf } from './context-of.ts';
+import { FlatGroup, keptZeros } from './flat-group.ts';
 import { clipScale, globalGradNorm, requireMaxNorm } from './gradient-norm.ts';
 import { constant, type LearningRateSchedule, requireRate } from './learning-rate.ts';
 
@@ -33,11 +34,11 @@ export interface StepResult {
   readonly lr: number;
 }
 
-interface Trained {
-  readonly parameter: Parameter;
-  readonly decays: boolean;
-  readonly mean: AnyTensor;
-  readonly square: AnyTensor;
+/** Parameters with one weight decay, and the numbers that the kernel reads for them. */
+interface Group {
+  readonly weightDecay: number;
+  readonly flat: FlatGroup;
+  readonly hyper: AnyTensor;
 }
 
 type Settings = Required<Omit<AdamOptions, 'lr' | 'clipGradNorm' | 'noDecay'>> & { readonly clipGradNorm: number | undefined };
@@ -53,12 +54,11 @@ export class Adam {
   private readonly ctx: ParallelContext;
   private readonly settings: Settings;
   private readonly schedule: LearningRateSchedule;
-  private readonly trained: readonly Trained[];
-  private readonly hyper: { readonly decaying: AnyTensor; readonly plain: AnyTensor };
+  private readonly groups: readonly Group[];
   private updates = 0;
 
   /**
-   * Allocates two moments for each parameter.
+   * Lays values, gradients and moments of the parameters that decay alike flat, so that an update is one pass over four buffers.
    * @param parameters - initialized, and wrapped in DistributedDataParallel before where data parallelism replicates them
    * @throws ConfigError INVALID_OPTION, NOT_INITIALIZED, INVALID_CONTEXT, DUPLICATE_NAME, UNREDUCED_PARAMETER
    */
@@ -80,13 +80,12 @@ export class Adam {
     this.ctx = contextOf('Adam', parameters);
     checkParameters(parameters, this.ctx);
     const owned = parameters.filter(({ requiresGrad, tiedTo }) => requiresGrad && tiedTo === undefined);
-    this.trained = owned.map((parameter) => ({
-      parameter,
-      decays: !noDecay(parameter),
-      mean: keptZeros(parameter.shape),
-      square: keptZeros(parameter.shape),
+    const decayOf = new Map(owned.map((parameter) => [parameter, noDecay(parameter) ? 0 : weightDecay]));
+    this.groups = [...new Set(decayOf.values())].map((decay) => ({
+      weightDecay: decay,
+      flat: new FlatGroup(owned.filter((parameter) => decayOf.get(parameter) === decay)),
+      hyper: keptZeros([hyperLength], 'optimizer'),
     }));
-    this.hyper = { decaying: keptZeros([hyperLength]), plain: keptZeros([hyperLength]) };
   }
 
   /**
@@ -108,28 +107,24 @@ export class Adam {
     for (const parameter of this.parameters) parameter.zeroGrad();
   }
 
-  /** Releases the moments. */
+  /** Releases the moments; parameters keep their values and gradients. */
   dispose(): void {
-    for (const { mean, square } of this.trained) {
-      mean.dispose();
-      square.dispose();
+    for (const { flat, hyper } of this.groups) {
+      flat.dispose();
+      hyper.dispose();
     }
-    this.hyper.decaying.dispose();
-    this.hyper.plain.dispose();
   }
 
   private update(lr: number, gradScale: number): void {
     this.updates++;
+    const runs = this.groups.flatMap(({ flat, hyper }) => flat.runs().map((run) => ({ run, hyper: hyper.handle })));
     scope(() => {
-      copyInto(this.hyper.decaying, tensor(this.hyperValues({ lr, gradScale, weightDecay: this.settings.weightDecay })));
-      copyInto(this.hyper.plain, tensor(this.hyperValues({ lr, gradScale, weightDecay: 0 })));
+      for (const { weightDecay, hyper } of this.groups) copyInto(hyper, tensor(this.hyperValues({ lr, gradScale, weightDecay })));
     });
-    for (const { parameter, decays, mean, square } of this.trained) {
-      const { grad } = parameter;
-      if (grad === undefined) continue;
-      const hyper = decays ? this.hyper.decaying : this.hyper.plain;
-      engine.adamW(parameter.handle, grad.handle, mean.handle, square.handle, hyper.handle);
-    }
+    engine.adamW(
+      Uint32Array.from(runs.flatMap(({ run }) => run)),
+      Uint32Array.from(runs, ({ hyper }) => hyper),
+    );
   }
 
   /** What the kernel reads from memory. Bias corrections use the betas as f32 holds them: those the kernel computes with. */
@@ -154,15 +149,6 @@ export class Adam {
       `Adam: ${step}the gradient norm is ${gradNorm}, so this update is skipped. Look at the loss, or lower the learning rate.\n`,
     );
   }
-}
-
-/** Zeros that belong to the caller alone, whichever scope is open. */
-function keptZeros(shape: readonly number[]): AnyTensor {
-  const kept: AnyTensor[] = [];
-  scope(() => {
-    kept.push(keep(zeros(shape)));
-  });
-  return kept[0] as AnyTensor;
 }
 
 /** Biases and norms: their size is not what weight decay is meant to limit. */

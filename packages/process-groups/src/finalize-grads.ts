@@ -1,5 +1,5 @@
 import { alias, type AnyTensor, empty, engine, type Parameter, scaleInPlace, scope } from '@megatron-ts/tensor';
-import { allReduce } from './collectives.ts';
+import { allReduce } from './all-reduce.ts';
 import type { ParallelContext } from './parallel-context.ts';
 import type { ProcessGroup } from './process-group.ts';
 

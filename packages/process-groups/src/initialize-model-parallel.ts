@@ -1,9 +1,14 @@
 import { ConfigError } from '@megatron-ts/errors';
-import { launcherProcess, resolveLaunch, threadsPerRank } from '@megatron-ts/launch';
+import { type Launch, launcherProcess, threadsPerRank } from '@megatron-ts/launch';
 import { createMesh } from '@megatron-ts/mesh';
 import { engine } from '@megatron-ts/tensor';
 import { availableParallelism } from 'node:os';
+import { isMainThread } from 'node:worker_threads';
+import { askedBackend, type Backend, backendFor } from './backend.ts';
+import { deadlinesFor } from './deadlines.ts';
+import { launchFor } from './launch-for.ts';
 import { ParallelContext } from './parallel-context.ts';
+import { recorderPlace } from './recorder-place.ts';
 import { World } from './world.ts';
 
 /** Sizes of the mesh and settings of a run. */
@@ -25,31 +30,50 @@ export interface ModelParallelOptions {
   /** World ranks the mesh covers, this rank among them; all by default. */
   readonly ranks?: readonly number[];
   /**
-   * A collective that takes longer fails and names who is missing; 600 000 ms by default, `MEGATRON_TIMEOUT_MS` otherwise. Of several
-   * contexts in one process the first decides.
+   * What moves data between ranks; `MEGATRON_BACKEND`, or else `auto`: `shm` where all ranks are on one host, otherwise `mpi`. With `fake`
+   * this process plays one rank of a world alone, and others one after another: every operation ends at once and nothing moves.
    */
+  readonly backend?: Backend | 'auto';
+  /** The rank to play with backend `fake`; otherwise it must agree with the launcher. */
+  readonly rank?: number;
+  /** The size of the world to play in with backend `fake`; otherwise it must agree with the launcher. */
+  readonly worldSize?: number;
+  /** A collective of this context that takes longer fails and names who is missing; `MEGATRON_TIMEOUT_MS`, or else 600 000 ms. */
   readonly timeoutMs?: number;
-  /** A collective that takes longer is warned about; 5000 ms by default, `MEGATRON_SLOW_MS` otherwise. The first context decides. */
+  /** A collective of this context that takes longer is warned about; `MEGATRON_SLOW_MS`, or else 5000 ms. */
   readonly slowMs?: number;
+  /**
+   * Whether this process exits with status 1 when it still runs ten seconds after its world has failed; true by default, except in worker
+   * threads. Of several contexts the first decides.
+   */
+  readonly exitOnFailure?: boolean;
 }
+
+const exitGraceMs = 10_000;
 
 /**
  * Joins this process's world and lays the mesh over it; the data-parallel size is what the others leave.
  * Which rank this is comes from the launcher (`megatron-ts run`, torchrun, mpirun, srun); without one it is a world of one.
- * @throws ConfigError for sizes that do not fit, all broken rules in one sentence
- * @throws ProcessGroupError when ranks do not arrive
+ * @throws ConfigError for sizes that do not fit, all broken rules in one sentence, and for settings that contradict the launcher
+ * @throws ProcessGroupError JOIN_FAILED when ranks do not arrive
  */
 export async function initializeModelParallel(options: ModelParallelOptions = {}): Promise<ParallelContext> {
   const {
     seed = 1234,
     device = 'cpu',
     ranks,
-    timeoutMs = milliseconds('MEGATRON_TIMEOUT_MS', 600_000),
-    slowMs = milliseconds('MEGATRON_SLOW_MS', 5000),
+    backend,
+    rank,
+    worldSize,
+    timeoutMs,
+    slowMs,
+    exitOnFailure = isMainThread,
     ...sizes
   } = options;
-  checkSettings({ seed, device, timeoutMs, slowMs });
-  const launch = resolveLaunch();
+  checkSettings({ seed, device });
+  const deadlines = deadlinesFor({ timeoutMs, slowMs });
+  const asked = askedBackend(backend);
+  const launch = launchFor(asked, { rank, worldSize });
   if (launch.rank === 0) for (const warning of launch.warnings) process.stderr.write(`${warning}\n`);
   const mesh = createMesh({ worldSize: launch.worldSize, ...sizes, ...(ranks === undefined ? {} : { ranks }) });
   if (!mesh.includes(launch.rank))
@@ -57,45 +81,30 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
       'OUT_OF_RANGE',
       `initializeModelParallel: rank ${launch.rank} is not among ranks [${mesh.ranks.join(', ')}]. Call it on these ranks only.`,
     );
-  const threads = threadsPerRank(launch.localWorldSize);
+  const carrier = backendFor(asked, launch);
+  prepareProcess(launch);
+  const world = World.join(launch, {
+    backend: carrier,
+    deadlines,
+    recorder: recorderPlace(launch),
+    exitGraceMs: exitOnFailure ? exitGraceMs : undefined,
+  });
+  return new ParallelContext({ launch, mesh, world, deadlines, seed, device });
+}
+
+/** What belongs to the process: threads, signals, and its end when that of its launcher comes first. */
+function prepareProcess({ localWorldSize }: Launch): void {
+  const threads = threadsPerRank(localWorldSize);
   engine.setThreads(threads);
-  engine.setOversubscribed(threads * launch.localWorldSize > availableParallelism());
+  engine.setOversubscribed(threads * localWorldSize > availableParallelism());
+  if (!isMainThread) return; // signals and the parent are the business of the thread that started this one
   engine.installSignalHandlers();
   const launcher = launcherProcess();
   if (launcher !== undefined) engine.dieWithParent(launcher);
-  const world = World.join(launch, { timeoutMs, slowMs });
-  return new ParallelContext({ launch, mesh, world, seed, device });
 }
 
-function milliseconds(variable: string, fallback: number): number {
-  const text = process.env[variable];
-  if (text === undefined || text === '') return fallback;
-  const value = Number(text);
-  if (Number.isFinite(value) && value > 0) return value;
-  throw new ConfigError(
-    'INVALID_VARIABLE',
-    `initializeModelParallel: ${variable} is ${JSON.stringify(text)}, not a positive number of milliseconds. Correct it or unset it.`,
-  );
-}
-
-function checkSettings({
-  seed,
-  device,
-  timeoutMs,
-  slowMs,
-}: {
-  readonly seed: number;
-  readonly device: string;
-  readonly timeoutMs: number;
-  readonly slowMs: number;
-}): void {
+function checkSettings({ seed, device }: { readonly seed: number; readonly device: string }): void {
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw new ConfigError('INVALID_OPTION', `initializeModelParallel: seed ${seed} is not a whole number from 0 to 2^53 - 1. Give one.`);
   if (device !== 'cpu') throw new ConfigError('INVALID_OPTION', `initializeModelParallel: device "${device}" is not built. Use "cpu".`);
-  for (const [name, value] of Object.entries({ timeoutMs, slowMs }))
-    if (!(value > 0))
-      throw new ConfigError(
-        'INVALID_OPTION',
-        `initializeModelParallel: ${name} ${value} is not a positive number of milliseconds. Give one.`,
-      );
 }

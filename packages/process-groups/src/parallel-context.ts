@@ -1,14 +1,27 @@
 import { ConfigError, MegatronError, ProcessGroupError } from '@megatron-ts/errors';
+import type { FlightRecord } from '@megatron-ts/flight-recorder';
 import type { Launch } from '@megatron-ts/launch';
 import type { Mesh } from '@megatron-ts/mesh';
 import { ambient, type AxisPlace, engine, type InitializationContext, scope, type Synchronous, tensor } from '@megatron-ts/tensor';
-import { allReduce } from './collectives.ts';
+import { allReduce } from './all-reduce.ts';
+import { checkGroupRanks } from './group-ranks.ts';
 import { ProcessGroup } from './process-group.ts';
+import { checkDeadlines, type Deadlines } from './deadlines.ts';
 import { takeUnwaited } from './work.ts';
 import type { World } from './world.ts';
 
 /** Names of a context's groups. */
 export type GroupName = 'tp' | 'pp' | 'dp' | 'cp' | 'ep' | 'dpCp' | 'modelParallel' | 'embedding' | 'world';
+
+/** What is particular about a group of one's own. */
+export interface GroupOptions {
+  /** What errors call it; `custom` by default. */
+  readonly name?: string;
+  /** Deadline of its operations in milliseconds; the context's by default. */
+  readonly timeoutMs?: number;
+  /** When to warn of one, in milliseconds; the context's by default. */
+  readonly slowMs?: number;
+}
 
 /** What a context is made of. */
 export interface ContextParts {
@@ -18,6 +31,8 @@ export interface ContextParts {
   readonly mesh: Mesh;
   /** Its membership of the job. */
   readonly world: World;
+  /** Deadlines of its groups. */
+  readonly deadlines: Deadlines;
   /** Seed of all draws. */
   readonly seed: number;
   /** Where tensors live. */
@@ -54,24 +69,25 @@ export class ParallelContext implements InitializationContext {
   /** All ranks of the mesh. */
   readonly world: ProcessGroup;
   private readonly launch: Launch;
+  private readonly membership: World;
+  private readonly deadlines: Deadlines;
+  /** Tells this context's groups from those of others over the same ranks, on every rank alike. */
+  private readonly suffix: string;
+  private readonly opened: ProcessGroup[] = [];
   private destroyed = false;
   private stopAgreed = false;
 
   /** Use `initializeModelParallel`. */
-  constructor({ launch, mesh, world, seed, device }: ContextParts) {
+  constructor({ launch, mesh, world, deadlines, seed, device }: ContextParts) {
     this.launch = launch;
     this.seed = seed;
     this.device = device;
     this.mesh = mesh;
+    this.membership = world;
+    this.deadlines = deadlines;
     const context = world.nextContext(mesh.ranks);
-    const open = (name: GroupName, ranks: readonly number[]) =>
-      new ProcessGroup({
-        name,
-        ranks,
-        rank: ranks.indexOf(launch.rank),
-        id: world.openGroup(context === 0 ? name : `${name}@${context}`, ranks),
-      });
-    const of = (name: Exclude<GroupName, 'embedding'>) => open(name, mesh.groupOf(launch.rank, name));
+    this.suffix = context === 0 ? '' : `@${context}`;
+    const of = (name: Exclude<GroupName, 'embedding'>) => this.open(name, mesh.groupOf(launch.rank, name), deadlines);
     this.tp = of('tp');
     this.pp = of('pp');
     this.dp = of('dp');
@@ -80,7 +96,40 @@ export class ParallelContext implements InitializationContext {
     this.dpCp = of('dpCp');
     this.modelParallel = of('modelParallel');
     this.world = of('world');
-    this.embedding = open('embedding', mesh.embeddingGroupOf(launch.rank) ?? [launch.rank]);
+    this.embedding = this.open('embedding', mesh.embeddingGroupOf(launch.rank) ?? [launch.rank], deadlines);
+  }
+
+  private open(name: string, ranks: readonly number[], deadlines: Deadlines): ProcessGroup {
+    const worldRank = this.launch.rank;
+    const rank = ranks.indexOf(worldRank);
+    const id = rank < 0 ? undefined : this.membership.openGroup(`${name}${this.suffix}`, ranks, deadlines);
+    const group = new ProcessGroup({ name, ranks, rank, worldRank, id });
+    this.opened.push(group);
+    return group;
+  }
+
+  /**
+   * A group of any ranks of the context, in any order: a rank's position is its number in the group, and sums run in that order. All its
+   * members call this, in the same order where they open several of one name and ranks. On a rank that is not among them the group has
+   * `rank` -1, and every operation on it throws NOT_A_MEMBER.
+   * @throws ConfigError OUT_OF_RANGE, CONTRADICTION, INVALID_OPTION
+   * @throws ProcessGroupError ABORTED after `destroy`
+   */
+  newGroup(ranks: readonly number[], options: GroupOptions = {}): ProcessGroup {
+    const { name = 'custom', timeoutMs = this.deadlines.timeoutMs, slowMs = this.deadlines.slowMs } = options;
+    if (this.destroyed) throw new ProcessGroupError('ABORTED', 'ctx.newGroup: the context was destroyed. Initialize a new one.');
+    checkGroupRanks(name, ranks, this.mesh);
+    checkDeadlines(`ctx.newGroup: group ${name}`, { timeoutMs, slowMs });
+    return this.open(name, [...ranks], { timeoutMs, slowMs });
+  }
+
+  /**
+   * What this rank posted so far, in this and its other contexts, as the flight recorder writes it when a world fails.
+   * @throws ProcessGroupError ABORTED after `destroy`
+   */
+  flightRecord(): FlightRecord {
+    if (this.destroyed) throw new ProcessGroupError('ABORTED', 'ctx.flightRecord: the context was destroyed. Ask before.');
+    return this.membership.flightRecord();
   }
 
   /** A group by name. @throws ConfigError OUT_OF_RANGE */
@@ -163,7 +212,8 @@ export class ParallelContext implements InitializationContext {
   async destroy(): Promise<void> {
     if (this.destroyed) return;
     this.destroyed = true;
-    for (const value of Object.values(this)) if (value instanceof ProcessGroup) value.close();
+    for (const group of this.opened) group.close();
+    this.membership.release();
   }
 
   /** The same as `destroy`, for `await using`. */

@@ -3,19 +3,29 @@ import { engine } from '@megatron-ts/tensor';
 /** Operations started in a step and not yet waited for. */
 const open = new Set<Work<unknown>>();
 
+/** What an operation under way is made of. */
+export interface WorkParts {
+  /** The engine's number; none when there is nothing to wait for. */
+  readonly id?: number | undefined;
+  /** Deadline in milliseconds from its start; that of its group when absent. */
+  readonly timeoutMs?: number | undefined;
+}
+
 /** A collective under way. Its tensors must not be used before `wait` returns. */
 export class Work<T> {
   /** What was started, as errors name it. */
   readonly label: string;
   private id: number | undefined;
   private readonly value: T;
+  private readonly deadline: number | undefined;
   private failure: Error | undefined = undefined;
 
-  /** @param id - the engine's number, none when there is nothing to wait for */
-  constructor(label: string, value: T, { id }: { readonly id?: number } = {}) {
+  /** Collectives make it. */
+  constructor(label: string, value: T, { id, timeoutMs }: WorkParts = {}) {
     this.label = label;
     this.value = value;
     this.id = id;
+    this.deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
     if (id !== undefined) open.add(this);
   }
 
@@ -30,7 +40,7 @@ export class Work<T> {
     this.id = undefined;
     open.delete(this);
     try {
-      engine.workWait(id, 0);
+      engine.workWait(id, this.deadline === undefined ? 0 : Math.max(1, this.deadline - performance.now()));
     } catch (cause) {
       this.failure = cause as Error;
       throw cause;
@@ -46,10 +56,15 @@ export class Work<T> {
   /** A promise of the same, for code that must not block. */
   get settled(): Promise<T> {
     const poll = async (): Promise<T> => {
-      while (!this.isDone) await new Promise((resolve) => setTimeout(resolve, 1));
+      while (!this.isDone && !this.isLate) await new Promise((resolve) => setTimeout(resolve, 1));
       return this.wait();
     };
     return poll();
+  }
+
+  /** Whether its own deadline has passed: `wait` then says so at once. */
+  private get isLate(): boolean {
+    return this.deadline !== undefined && performance.now() > this.deadline;
   }
 }
 

@@ -1,69 +1,119 @@
-import { EngineError, ProcessGroupError } from '@megatron-ts/errors';
+import { type FlightRecord, parseFlightRecord, recordFormat, recordVersion } from '@megatron-ts/flight-recorder';
 import type { Launch } from '@megatron-ts/launch';
 import { engine } from '@megatron-ts/tensor';
+import { hostname } from 'node:os';
+import type { Backend } from './backend.ts';
+import type { Deadlines } from './deadlines.ts';
+import type { RecorderPlace } from './recorder-place.ts';
 
-/** Deadlines of a world, in milliseconds. */
-export interface Deadlines {
-  /** An operation that takes longer fails and names who is missing. */
-  readonly timeoutMs: number;
-  /** An operation that takes longer is warned about. */
-  readonly slowMs: number;
+/** How a world is joined. */
+export interface WorldSettings {
+  /** What moves its data. */
+  readonly backend: Backend;
+  /** How long joining may take, and the deadlines of its groups when they bring none. */
+  readonly deadlines: Deadlines;
+  /** Where the flight recorder writes. */
+  readonly recorder: RecorderPlace;
+  /** How long the process may run on after its world has failed, in milliseconds; for ever when absent. */
+  readonly exitGraceMs: number | undefined;
 }
 
+/** One rank in one job, for as long as the process or, for a rank that is only played, its contexts. */
 interface Membership {
+  readonly key: string;
   readonly handle: number;
-  readonly contexts: Map<string, number>;
+  /** How often contexts over the same ranks were opened. */
+  readonly opened: Map<string, number>;
+  /** Contexts that use it. */
+  users: number;
 }
 
 // A process is a member of its job once, however many contexts it opens, and until it ends: the one thing that belongs to the process.
 const memberships = new Map<string, Membership>();
 
-function join({ job, rank, worldSize: size }: Launch, { timeoutMs, slowMs }: Deadlines): Membership {
-  const handle = joinOrSay({ job, rank, size, timeoutMs, slowMs, joinTimeoutMs: timeoutMs });
-  process.once('exit', (code) => {
-    if (code === 0) engine.worldLeave(handle); // peers of a rank that failed are told that it died, not that it left
+function join(key: string, { job, rank, worldSize: size, localWorldSize }: Launch, settings: WorldSettings): Membership {
+  const { backend, deadlines, recorder, exitGraceMs } = settings;
+  const handle = engine.worldJoin({
+    job,
+    rank,
+    size,
+    localSize: localWorldSize,
+    backend,
+    ...deadlines,
+    joinTimeoutMs: deadlines.timeoutMs,
+    recordOnSlow: recorder.isChosen,
+    ...(recorder.directory === undefined ? {} : { recorderDirectory: recorder.directory }),
+    ...(exitGraceMs === undefined ? {} : { exitGraceMs }),
   });
-  return { handle, contexts: new Map() };
+  if (backend !== 'fake')
+    process.once('exit', (code) => {
+      if (code === 0) engine.worldLeave(handle); // peers of a rank that failed are told that it died, not that it left
+    });
+  return { key, handle, opened: new Map(), users: 0 };
 }
 
-/** A world that cannot be joined (its size differs, shared memory is full) is a matter of process groups, not of one operation. */
-function joinOrSay(options: Parameters<typeof engine.worldJoin>[0]): number {
-  try {
-    return engine.worldJoin(options);
-  } catch (cause) {
-    if (cause instanceof EngineError && cause.code === 'ENGINE_REFUSED')
-      throw new ProcessGroupError('JOIN_FAILED', cause.message, { cause });
-    throw cause;
-  }
-}
-
-/** This process's membership of a job. */
+/** This process's membership of a job, as one context uses it. */
 export class World {
+  private readonly launch: Launch;
   private readonly membership: Membership | undefined;
+  private readonly isPlayed: boolean;
 
-  private constructor(membership: Membership | undefined) {
+  private constructor(launch: Launch, membership: Membership | undefined, isPlayed: boolean) {
+    this.launch = launch;
     this.membership = membership;
+    this.isPlayed = isPlayed;
   }
 
-  /** Joins the job, or returns the membership there is. A world of one needs none. */
-  static join(launch: Launch, deadlines: Deadlines): World {
-    if (launch.worldSize === 1) return new World(undefined);
-    const membership = memberships.get(launch.job) ?? join(launch, deadlines);
-    memberships.set(launch.job, membership);
-    return new World(membership);
+  /**
+   * Joins the job, or uses the membership there is: of several contexts the first decides its settings. A world of one needs none.
+   * @throws ProcessGroupError JOIN_FAILED when ranks do not arrive, or are not what they should be
+   */
+  static join(launch: Launch, settings: WorldSettings): World {
+    const isPlayed = settings.backend === 'fake';
+    if (launch.worldSize === 1) return new World(launch, undefined, isPlayed);
+    const key = `${settings.backend} ${launch.job} ${launch.rank} of ${launch.worldSize}`;
+    const membership = memberships.get(key) ?? join(key, launch, settings);
+    memberships.set(key, membership);
+    membership.users++;
+    return new World(launch, membership, isPlayed);
   }
 
   /** A number that tells contexts over the same ranks apart, the same on all of them. */
   nextContext(ranks: readonly number[]): number {
     const key = ranks.join(',');
-    const number = this.membership?.contexts.get(key) ?? 0;
-    this.membership?.contexts.set(key, number + 1);
+    const number = this.membership?.opened.get(key) ?? 0;
+    this.membership?.opened.set(key, number + 1);
     return number;
   }
 
   /** Opens a group of world ranks; none is needed for one rank. */
-  openGroup(name: string, ranks: readonly number[]): number | undefined {
+  openGroup(name: string, ranks: readonly number[], deadlines: Deadlines): number | undefined {
     if (ranks.length === 1 || this.membership === undefined) return undefined;
-    return engine.groupOpen(this.membership.handle, name, Uint32Array.from(ranks));
+    return engine.groupOpen(this.membership.handle, Uint32Array.from(ranks), { name, ...deadlines });
+  }
+
+  /** What this rank posted so far. */
+  flightRecord(): FlightRecord {
+    if (this.membership !== undefined) return parseFlightRecord(engine.worldRecord(this.membership.handle), 'ctx.flightRecord');
+    const { job, rank, worldSize } = this.launch;
+    return {
+      format: recordFormat,
+      version: recordVersion,
+      ...{ job, rank, worldSize, host: hostname(), pid: process.pid, backend: 'solo' },
+      writtenMs: Date.now(),
+      reason: 'request',
+      failure: null,
+      dropped: 0,
+      groups: [],
+      operations: [],
+    };
+  }
+
+  /** Ends one context's use. A rank that is only played leaves with its last one, so that the next rank finds its memory free. */
+  release(): void {
+    const { membership } = this;
+    if (membership === undefined || --membership.users > 0 || !this.isPlayed) return;
+    memberships.delete(membership.key);
+    engine.worldLeave(membership.handle);
   }
 }

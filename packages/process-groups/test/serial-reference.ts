@@ -34,6 +34,7 @@ type Arithmetic<N> = Record<'sum' | 'product' | 'max' | 'min', (a: N, b: N) => N
 
 const inF64: Arithmetic<number> = { sum: (a, b) => a + b, product: (a, b) => a * b, max: Math.max, min: Math.min };
 const inI32: Arithmetic<number> = { ...inF64, sum: (a, b) => (a + b) | 0, product: Math.imul };
+const inU8: Arithmetic<number> = { ...inF64, sum: (a, b) => a + b, product: (a, b) => Math.imul(a, b) >>> 0 };
 const inI64: Arithmetic<bigint> = {
   sum: (a, b) => BigInt.asIntN(64, a + b),
   product: (a, b) => BigInt.asIntN(64, a * b),
@@ -42,6 +43,12 @@ const inI64: Arithmetic<bigint> = {
 };
 const inF32: Arithmetic<number> = { ...inF64, sum: (a, b) => Math.fround(a + b), product: (a, b) => Math.fround(a * b) };
 
+function arithmeticOf(dtype: DType): Arithmetic<number> {
+  if (dtype === 'f64') return inF64;
+  if (dtype === 'u8') return inU8;
+  return dtype === 'i32' ? inI32 : inF32;
+}
+
 /** One element of each rank becomes one, ((r0 + r1) + r2) + …; bf16 and f16 are summed in f32 and rounded once, by the caller. */
 function reduceOne(column: Values, op: ReduceOp, dtype: DType): number | bigint {
   const name = op === 'avg' ? 'sum' : op;
@@ -49,11 +56,11 @@ function reduceOne(column: Values, op: ReduceOp, dtype: DType): number | bigint 
     const total = (column as bigint[]).reduce(inI64[name]);
     return op === 'avg' ? total / BigInt(column.length) : total;
   }
-  const arithmetic = dtype === 'f64' ? inF64 : dtype === 'i32' ? inI32 : inF32;
-  const total = (column as number[]).reduce((a, b) => arithmetic[name](a, b));
-  if (op !== 'avg') return total;
-  const mean = total / column.length;
-  return dtype === 'f64' ? mean : dtype === 'i32' ? Math.trunc(mean) : Math.fround(mean);
+  const total = (column as number[]).reduce((a, b) => arithmeticOf(dtype)[name](a, b));
+  const result = op === 'avg' ? total / column.length : total;
+  if (dtype === 'f64') return result;
+  if (dtype === 'u8') return Math.trunc(result) & 0xff;
+  return dtype === 'i32' ? Math.trunc(result) : Math.fround(result);
 }
 
 /** What a reduction over ranks gives, one rank after another on one thread. */

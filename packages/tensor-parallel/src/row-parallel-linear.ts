@@ -1,5 +1,5 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { add, type AnyTensor, type InitRule, linear, Module, Parameter, type Replicated, type Tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, biasAdd, type InitRule, linear, Module, Parameter, type Replicated, type Tensor } from '@megatron-ts/tensor';
 import { divideOverRanks, requireSizes } from './divide-over-ranks.ts';
 import { type HiddenShard, scatterToTensorParallelRegion } from './mappings.ts';
 import { type Region, type Residual, tensorParallelRegion } from './region.ts';
@@ -15,6 +15,8 @@ export interface RowParallelLinearOptions<SP extends boolean, Parallel extends b
   readonly bias?: boolean;
   /** Whether the input is already cut over the ranks; true by default. */
   readonly inputIsParallel?: Parallel;
+  /** Leaves adding `bias` to the caller, who may fuse it with what follows; false by default. */
+  readonly skipBiasAdd?: boolean;
   /** Ranks that share the layer. */
   readonly tpGroup: ProcessGroup;
   /** How the weight is filled; normal with standard deviation 0.02 by default. The bias is zero. */
@@ -37,17 +39,19 @@ export class RowParallelLinear<SP extends boolean = false, Parallel extends bool
   readonly bias: Parameter | undefined;
   private readonly region: Region<Residual<SP>>;
   private readonly cut: (x: AnyTensor) => Tensor<HiddenShard>;
+  private readonly addsBias: boolean;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: RowParallelLinearOptions<SP, Parallel>) {
     super();
-    const { inputSize, outputSize, bias = true, inputIsParallel, tpGroup, sequenceParallel } = options;
+    const { inputSize, outputSize, bias = true, inputIsParallel, skipBiasAdd = false, tpGroup, sequenceParallel } = options;
     const { init = { kind: 'normal', std: 0.02 } } = options;
     requireSizes('RowParallelLinear', { outputSize });
     const cols = divideOverRanks({ layer: 'RowParallelLinear', option: 'inputSize', size: inputSize, tpGroup });
     const meta = shardedMeta({ globalShape: [outputSize, inputSize], dim: 1, tpGroup });
     this.weight = new Parameter({ shape: [outputSize, cols], init, placement: shardPlacement('hidden', tpGroup), meta });
     this.bias = bias ? new Parameter({ shape: [outputSize], meta: replicatedMeta([outputSize], sequenceParallel) }) : undefined;
+    this.addsBias = bias && !skipBiasAdd;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
     this.cut = inputIsParallel === false ? (x) => scatterToTensorParallelRegion(x, tpGroup) : (x) => x;
   }
@@ -56,6 +60,6 @@ export class RowParallelLinear<SP extends boolean = false, Parallel extends bool
   override forward(x: Tensor<RowInput<Parallel>>): Tensor<Residual<SP>> {
     const sum = linear(this.cut(x), this.weight); // [s, b, outputSize], a summand
     const y = this.region.leave(sum); // [s, b, outputSize]
-    return this.bias === undefined ? y : add(y, this.bias as AnyTensor);
+    return this.addsBias ? biasAdd<Residual<SP>>(y, this.bias) : y;
   }
 }

@@ -1,6 +1,13 @@
 import { ShapeError } from '@megatron-ts/errors';
 import { allReduce, type ProcessGroup } from '@megatron-ts/process-groups';
-import { formatShape, shardedCrossEntropy, type Tensor, whereInModel } from '@megatron-ts/tensor';
+import {
+  formatShape,
+  shardedCrossEntropy,
+  shardedLinearCrossEntropy,
+  type ShardReduction,
+  type Tensor,
+  whereInModel,
+} from '@megatron-ts/tensor';
 import type { VocabShard } from './mappings.ts';
 import { requireTokens } from './require-tokens.ts';
 import { vocabRange } from './vocab-range.ts';
@@ -25,17 +32,65 @@ export function vocabParallelCrossEntropy(
 ): Tensor {
   const cols = logits.shape.at(-1) ?? 0;
   const { vocabSize = cols * tpGroup.size } = options;
+  const start = firstColumnOf('vocabParallelCrossEntropy', { shape: logits.shape, held: cols, vocabSize, tpGroup });
+  requireTokens('vocabParallelCrossEntropy', targets, { vocabSize });
+  return shardedCrossEntropy(logits, targets, shardsOf(tpGroup, start));
+}
+
+/** The exchanges of one loss: maxima, then sums, over the ranks. */
+function shardsOf(group: ProcessGroup, firstColumn: number): ShardReduction {
+  return {
+    firstColumn,
+    maximum: (rows) => allReduce(rows, { group, op: 'max', label: whereInModel('crossEntropy maxima') }).wait(),
+    sum: (statistics) => allReduce(statistics, { group, label: whereInModel('crossEntropy sums') }).wait(),
+  };
+}
+
+/** Options of the loss of a head. */
+export interface VocabParallelLinearCrossEntropyOptions {
+  /** Ranks that share the vocabulary. */
+  readonly tpGroup: ProcessGroup;
+  /** Tokens over all ranks; by default the ranks hold equally many. */
+  readonly vocabSize?: number;
+  /** Target of tokens whose loss is 0 and which have no gradient; none by default. */
+  readonly ignoreIndex?: number;
+}
+
+/**
+ * The loss of each token from hidden states, for a head whose vocabulary is cut over the ranks, without ever holding the logits of all
+ * tokens: `hidden` `[s, b, h]`, whole on every rank, weight `[v / t, h]`, targets (i32) `[s, b]`, result `[s, b]`. Two all-reduces forward
+ * for each chunk of tokens, none backward. Losses and the gradient of `hidden` have the bits of `linear` and
+ * `vocabParallelCrossEntropy`.
+ * @throws ShapeError SHAPE_MISMATCH, INDEX_OUT_OF_RANGE for a target outside the vocabulary
+ * @source Hsu et al. 2024, Liger Kernel, section 3.2; Shoeybi et al. 2019, section 3
+ */
+export function vocabParallelLinearCrossEntropy(
+  hidden: Tensor,
+  weight: Tensor<VocabShard>,
+  targets: Tensor,
+  { tpGroup, ignoreIndex, ...given }: VocabParallelLinearCrossEntropyOptions,
+): Tensor {
+  const rows = weight.shape[0] ?? 0;
+  const { vocabSize = rows * tpGroup.size } = given;
+  const start = firstColumnOf('vocabParallelLinearCrossEntropy', { shape: weight.shape, held: rows, vocabSize, tpGroup });
+  requireTokens('vocabParallelLinearCrossEntropy', targets, { vocabSize, ignoreIndex });
+  return shardedLinearCrossEntropy(hidden, weight, targets, { shards: shardsOf(tpGroup, start), ignoreIndex });
+}
+
+interface HeldColumns {
+  readonly shape: readonly number[];
+  readonly held: number;
+  readonly vocabSize: number;
+  readonly tpGroup: ProcessGroup;
+}
+
+/** This rank's first token, when what it holds is its part of the vocabulary. */
+function firstColumnOf(op: string, { shape, held, vocabSize, tpGroup }: HeldColumns): number {
   const { start, end } = vocabRange(vocabSize, tpGroup);
-  if (end - start !== cols) {
-    const sentence =
-      `${whereInModel('vocabParallelCrossEntropy')}: logits ${formatShape(logits.shape)} on rank ${tpGroup.rank} of ${tpGroup.size} are `
-      + `not columns ${start} to ${end} of a vocabulary of ${vocabSize}. Give the vocabSize of the layer that made them.`;
-    throw new ShapeError('SHAPE_MISMATCH', sentence, { fields: { shape: logits.shape, start, end, vocabSize } });
-  }
-  requireTokens('vocabParallelCrossEntropy', targets, vocabSize);
-  return shardedCrossEntropy(logits, targets, {
-    firstColumn: start,
-    maximum: (rows) => allReduce(rows, { group: tpGroup, op: 'max', label: whereInModel('crossEntropy maxima') }).wait(),
-    sum: (statistics) => allReduce(statistics, { group: tpGroup, label: whereInModel('crossEntropy sums') }).wait(),
-  });
+  if (end - start === held) return start;
+  const what = op === 'vocabParallelCrossEntropy' ? 'logits' : 'weight';
+  const sentence =
+    `${whereInModel(op)}: ${what} ${formatShape(shape)} on rank ${tpGroup.rank} of ${tpGroup.size} are `
+    + `not columns ${start} to ${end} of a vocabulary of ${vocabSize}. Give the vocabSize of the layer that made them.`;
+  throw new ShapeError('SHAPE_MISMATCH', sentence, { fields: { shape, start, end, vocabSize } });
 }

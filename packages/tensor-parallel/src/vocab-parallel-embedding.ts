@@ -69,7 +69,7 @@ export class VocabParallelEmbedding<SP extends boolean = false> extends Module {
 
   /** `tokens` (i32) `[s, b]` to `[s, b, hiddenSize]`. @throws ShapeError INDEX_OUT_OF_RANGE */
   override forward(tokens: Tensor): Tensor<Residual<SP>> {
-    requireTokens('embedding', tokens, this.vocabSize);
+    requireTokens('embedding', tokens, { vocabSize: this.vocabSize });
     return this.region.leave(embedding(this.weight, tokens, { firstRow: this.firstRow })); // [s, b, h]
   }
 }

@@ -5,15 +5,15 @@ import { where } from './where-in-model.ts';
 type Native = typeof native;
 type Call = (...args: unknown[]) => unknown;
 
-const groupCodes = new Set(['PEER_LOST', 'MISMATCH', 'TIMEOUT', 'ABORTED']);
+const groupCodes = new Set(['PEER_LOST', 'MISMATCH', 'TIMEOUT', 'ABORTED', 'JOIN_FAILED']);
 
 /** Turns what the engine threw into the library's classes; `where` adds the module and the forward line. */
 function translate(name: string, cause: unknown): Error {
   const { code, message } = cause as { code?: string; message?: string };
   const sentence = message ?? String(cause);
   if (code !== undefined && groupCodes.has(code)) {
-    const culprits = native.lastFailure()?.culprits ?? [];
-    return new ProcessGroupError(code as 'TIMEOUT', sentence, { cause, fields: { culprits } });
+    const culprits = (code === 'JOIN_FAILED' ? undefined : native.lastFailure()?.culprits) ?? [];
+    return new ProcessGroupError(code as 'TIMEOUT', sentence, { fields: { culprits } }); // its cause would say the same again
   }
   const place = where(name);
   const text = place === name || sentence.startsWith(place) ? sentence : `${place}: ${sentence}`;

@@ -1,28 +1,59 @@
 import { engine } from './engine.ts';
+import { memoryCategories, type MemoryCategory } from './memory-category.ts';
 import { flushReleases } from './storage-release.ts';
 
-/** Native memory of this process's tensors, in bytes. */
-export interface MemoryStats {
-  /** Bytes in use by live tensors. */
+/** Bytes of one use of memory. */
+export interface MemoryUsage {
+  /** Bytes in use. */
   readonly liveBytes: number;
   /** Most bytes in use at once since the start or the last `resetPeakMemory`. */
   readonly peakBytes: number;
-  /** Bytes kept for reuse. */
+}
+
+/** Native memory of this process: of this rank, unless ranks are threads of one process. */
+export interface MemoryStats extends MemoryUsage {
+  /** Bytes in use by live tensors: every category but the workspace. */
+  readonly liveBytes: number;
+  /** Most bytes in use by live tensors at once since the start or the last `resetPeakMemory`. */
+  readonly peakBytes: number;
+  /** Bytes that the system has given; pages among them that were never touched cost nothing. */
+  readonly reservedBytes: number;
+  /** Reserved bytes that nobody uses now: kept for reuse, or lost between blocks. */
   readonly cachedBytes: number;
   /** Number of live handles. */
   readonly liveHandles: number;
   /** Buffers given out so far, reused ones among them. */
   readonly allocations: number;
+  /** Requests to the system for memory so far; they stand still once a training loop has found its sizes. */
+  readonly systemCalls: number;
+  /** Bytes by use; each peak is that of the category alone, so their sum may exceed `peakBytes`. */
+  readonly byCategory: Readonly<Record<MemoryCategory, MemoryUsage>>;
 }
 
 /** Native memory now, pending releases sent first. */
 export function memoryStats(): MemoryStats {
   flushReleases();
-  return engine.memoryStats();
+  const { liveByCategory, peakByCategory, ...stats } = engine.memoryStats();
+  const used = liveByCategory.reduce((sum, bytes) => sum + bytes, 0);
+  const usages = memoryCategories.map((name, code) => {
+    const usage: MemoryUsage = { liveBytes: liveByCategory[code] ?? 0, peakBytes: peakByCategory[code] ?? 0 };
+    return [name, usage] as const;
+  });
+  const byCategory = Object.fromEntries(usages) as Record<MemoryCategory, MemoryUsage>;
+  return { ...stats, cachedBytes: stats.reservedBytes - used, byCategory };
 }
 
-/** Starts a new measurement of `peakBytes`. */
+/** Starts a new measurement of all peaks. */
 export function resetPeakMemory(): void {
   flushReleases();
   engine.resetPeak();
+}
+
+/**
+ * Gives free memory back to the system, as far as whole regions of it are free. A training loop does better without: it would ask for
+ * the same memory again.
+ */
+export function emptyCache(): void {
+  flushReleases();
+  engine.trimCache();
 }

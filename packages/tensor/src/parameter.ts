@@ -3,11 +3,13 @@ import { ambient } from './ambient.ts';
 import type { DType } from './dtype.ts';
 import { engine } from './engine.ts';
 import { fillByRule } from './initialize-values.ts';
-import { axpy, copyInto } from './ops/in-place.ts';
+import { axpy, copyInto, empty } from './ops/in-place.ts';
+import { categorize, inCategory, type MemoryCategory } from './memory-category.ts';
 import { initializeRemedy } from './initialize-remedy.ts';
 import { type InitRule, type ParamMeta, wholeTensor } from './param-meta.ts';
 import type { Placement, Replicated } from './placement.ts';
 import { dtypeCode } from './dtype.ts';
+import { requireShape } from './shape.ts';
 import { type AnyTensor, Tensor } from './tensor.ts';
 
 /** A rank's place on a mesh axis. */
@@ -84,9 +86,11 @@ export class Parameter<in out P extends Placement = Replicated> extends Tensor<P
   private values: Tensor<P> | undefined = undefined;
   private gradBuffer: AnyTensor | undefined = undefined;
   private hasGrad = false;
+  private borrower: object | undefined = undefined;
 
-  /** @throws ConfigError when used before `initialize` */
+  /** @throws ShapeError INVALID_EXTENT, TOO_LARGE */
   constructor({ shape, dtype = 'f32', init = { kind: 'zeros' }, placement, meta, sharedName }: ParameterOptions<P>, tiedTo?: Parameter<P>) {
+    requireShape('Parameter', shape);
     super(0, { shape, dtype, placement: placement ?? ('replicated' as P) });
     this.requiresGrad = true;
     this.init = init;
@@ -133,6 +137,7 @@ export class Parameter<in out P extends Placement = Replicated> extends Tensor<P
     this.gradBuffer?.release();
     this.values = undefined;
     this.gradBuffer = undefined;
+    this.borrower = undefined;
     this.hasGrad = false;
     this.isGradFinished = false;
   }
@@ -142,15 +147,16 @@ export class Parameter<in out P extends Placement = Replicated> extends Tensor<P
     this.name = name;
     this.context = context;
     if (this.isInitialized || this.tiedTo !== undefined) return;
-    const values = this.ownMemory(this.dtype);
+    const values = this.ownMemory(this.dtype, 'parameters');
     fillByRule(values.handle, { name: this.sharedName ?? name, shape: this.shape, meta: this.meta, init: this.init, seed: context.seed });
     this.values = values;
   }
 
   /** Memory of this parameter's shape that no scope releases. */
-  private ownMemory(dtype: DType): Tensor<P> {
+  private ownMemory(dtype: DType, category: MemoryCategory): Tensor<P> {
     const { shape, placement } = this;
-    const memory = new Tensor<P>(engine.empty(dtypeCode(dtype), this.numel), { shape, dtype, placement });
+    const handle = inCategory(category, () => engine.empty(dtypeCode(dtype), this.numel));
+    const memory = new Tensor<P>(handle, { shape, dtype, placement });
     return ambient.scope === undefined ? memory : memory.retain();
   }
 
@@ -159,12 +165,15 @@ export class Parameter<in out P extends Placement = Replicated> extends Tensor<P
     copyInto(values, this);
     this.values?.release();
     this.values = values.retain();
+    categorize(values, 'parameters');
   }
 
   /** Uses `buffer` (f32, the parameter's shape) for the gradient from now on. */
   useGradBuffer(buffer: AnyTensor): void {
     this.gradBuffer?.release();
     this.gradBuffer = buffer.retain();
+    this.borrower = undefined;
+    categorize(buffer, 'gradients');
     this.hasGrad = false;
   }
 
@@ -178,10 +187,29 @@ export class Parameter<in out P extends Placement = Replicated> extends Tensor<P
         'FINISHED_GRADIENT',
         `parameter "${this.name}": its gradient of the last step is reduced and still there. Call optimizer.step() or zeroGrad() before the next backward.`,
       );
-    this.gradBuffer ??= this.ownMemory('f32');
+    this.gradBuffer ??= this.ownMemory('f32', 'gradients');
     const accumulate = this.hasGrad;
     this.hasGrad = true;
+    this.borrower = undefined;
     return { tensor: this.gradBuffer, accumulate };
+  }
+
+  /**
+   * Memory for a contribution that an operation computes before its backward runs: the gradient's own while there is no gradient, else
+   * memory beside it. Until the gradient is next written or dropped, nobody else is lent any.
+   * @returns undefined when somebody else has borrowed, or when the gradient is finished
+   */
+  lendGradMemory(borrower: object): AnyTensor | undefined {
+    if (this.isGradFinished || this.borrower !== undefined) return undefined;
+    this.borrower = borrower;
+    if (this.hasGrad) return inCategory('gradients', () => empty(this.shape));
+    this.gradBuffer ??= this.ownMemory('f32', 'gradients');
+    return this.gradBuffer;
+  }
+
+  /** Whether the loan still stands: `gradTarget`, `useGradBuffer` and `zeroGrad` end it. */
+  hasLent(borrower: object): boolean {
+    return this.borrower === borrower;
   }
 
   /** The gradient so far, if any. */
@@ -199,6 +227,7 @@ export class Parameter<in out P extends Placement = Replicated> extends Tensor<P
   /** Forgets the gradient; the next contribution overwrites it. */
   override zeroGrad(): void {
     this.hasGrad = false;
+    this.borrower = undefined;
     this.isGradFinished = false;
     this.synchronizer?.gradForgotten?.(this as unknown as Parameter);
   }

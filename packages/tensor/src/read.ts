@@ -2,7 +2,7 @@ import { DTypeError, ShapeError } from '@megatron-ts/errors';
 import { type DType, dtypeCode, dtypeOf, isFloating, type TensorData } from './dtype.ts';
 import { engine } from './engine.ts';
 import { result } from './result.ts';
-import { formatShape, numel } from './shape.ts';
+import { formatShape, numel, requireShape } from './shape.ts';
 import type { AnyTensor, Tensor } from './tensor.ts';
 import { where } from './where-in-model.ts';
 
@@ -50,7 +50,7 @@ function arrayOf(data: readonly number[], dtype: DType | undefined): TensorData 
 /**
  * A tensor with a copy of `data`; plain numbers become f32.
  * @param shape - extents, outermost first; by default one dim
- * @throws ShapeError DATA_LENGTH, DTypeError UNSUPPORTED_DTYPE for requiresGrad of integers
+ * @throws ShapeError DATA_LENGTH, INVALID_EXTENT, TOO_LARGE; DTypeError UNSUPPORTED_DTYPE for requiresGrad of integers
  */
 export function tensor(
   data: TensorData | readonly number[],
@@ -58,6 +58,7 @@ export function tensor(
   options: TensorOptions = {},
 ): Tensor {
   const array = Array.isArray(data) ? arrayOf(data as readonly number[], options.dtype) : (data as TensorData);
+  requireShape('tensor', shape);
   if (numel(shape) !== array.length)
     throw new ShapeError(
       'DATA_LENGTH',

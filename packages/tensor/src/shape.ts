@@ -11,6 +11,25 @@ export function numel(shape: Shape): number {
   return count;
 }
 
+/** Holds extents of a new tensor against what a tensor can have. @throws ShapeError INVALID_EXTENT, TOO_LARGE */
+export function requireShape(op: string, shape: Shape): void {
+  let count = 1;
+  for (let dim = 0; dim < shape.length; dim++) {
+    const extent = shape[dim] as number;
+    if (!(Number.isInteger(extent) && extent >= 0))
+      throw new ShapeError(
+        'INVALID_EXTENT',
+        `${where(op)}: extent ${extent} of dim ${dim} in shape ${formatShape(shape)} is no whole number from 0 on. Give one.`,
+      );
+    count *= extent;
+  }
+  if (count <= Number.MAX_SAFE_INTEGER) return;
+  throw new ShapeError(
+    'TOO_LARGE',
+    `${where(op)}: shape ${formatShape(shape)} has about ${count.toPrecision(3)} elements, more than can be counted exactly (2^53 - 1). Use smaller extents.`,
+  );
+}
+
 /** Row-major strides in elements. */
 export function stridesOf(shape: Shape): number[] {
   const strides = new Array<number>(shape.length);

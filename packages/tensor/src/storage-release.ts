@@ -1,12 +1,15 @@
 import { engine } from './engine.ts';
 
+/** Bytes from which on a release does not wait for others: the next operation finds the memory, which caches still hold. */
+const large = 2 ** 16;
+
 const queue = new Uint32Array(32);
 let queued = 0;
 
-/** Puts a handle up for release; the engine gets them in batches, one crossing for many. */
-export function releaseHandle(handle: number): void {
+/** Puts the handle of `bytes` bytes up for release; the engine gets small ones in batches, one crossing for many. */
+export function releaseHandle(handle: number, bytes: number): void {
   queue[queued++] = handle;
-  if (queued === queue.length) flushReleases();
+  if (bytes >= large || queued === queue.length) flushReleases();
 }
 
 /** Sends pending releases to the engine. */
@@ -18,7 +21,7 @@ export function flushReleases(): void {
 }
 
 /** Releases what was made outside every scope and has become unreachable, as in a REPL. */
-const unscoped = new FinalizationRegistry<number>((handle) => releaseHandle(handle));
+const unscoped = new FinalizationRegistry<number>((handle) => releaseHandle(handle, large));
 
 /** Lets the collector release `handle` when `owner` has become unreachable. */
 export function watchHandle(owner: object, handle: number): void {

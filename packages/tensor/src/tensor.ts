@@ -113,7 +113,7 @@ export class Tensor<in out P extends Placement = Replicated> {
   release(): void {
     if (--this.owners !== 0) return;
     if (this.watched) unwatchHandle(this);
-    releaseHandle(this.ownHandle);
+    releaseHandle(this.ownHandle, this.bytes);
     this.leafGrad?.release();
     this.leafGrad = undefined;
     this.node = undefined;

@@ -1,7 +1,11 @@
 import {
   backward,
+  categorize,
   copyInto,
+  emptyCache,
+  inCategory,
   linear,
+  memoryCategories,
   memoryStats,
   Module,
   mseLoss,
@@ -114,6 +118,47 @@ describe('memory', () => {
       expect(memoryStats().liveBytes).toBe(before.liveBytes);
       expect(memoryStats().peakBytes).toBeGreaterThanOrEqual(during.liveBytes);
     });
+  });
+
+  it('is counted by use: parameters, gradients, what is said to be something else, and activations', () => {
+    resetPeakMemory();
+    const uses = () => {
+      const { byCategory } = memoryStats();
+      return memoryCategories.map((category) => byCategory[category].liveBytes);
+    };
+    const before = uses();
+    const grown = () => uses().map((bytes, i) => bytes - (before[i] ?? 0));
+    const model = new Perceptron().initialize(context);
+    const bytes = 4 * (32 * 8 + 32 + 8 * 32);
+    expect(grown()).toEqual([bytes, 0, 0, 0, grown()[4], 0]);
+    scope(() => {
+      const l = mseLoss(model.call(tensor(inputs(0), [16, 8])), tensor(inputs(1), [16, 8]));
+      expect(grown()[3]).toBeGreaterThan(16 * 32 * 4);
+      l.backward();
+      const state = inCategory('optimizer', () => zeros([10]));
+      const buffer = zeros([6]);
+      categorize(buffer.reshape([2, 3]), 'communication');
+      expect([grown()[1], grown()[2], grown()[5]]).toEqual([bytes, state.bytes, buffer.bytes]);
+      expect(() => inCategory('optimizer', () => zeros([-1]))).toThrow();
+      expect(zeros([7]).bytes).toBe(28);
+      expect(grown()[2]).toBe(state.bytes);
+    });
+    expect([grown()[1], grown()[2], grown()[3], grown()[5]]).toEqual([bytes, 0, 0, 0]);
+    model.dispose();
+    expect([grown()[0], grown()[1]]).toEqual([0, 0]);
+  });
+
+  it('that nobody uses goes back to the system when asked', () => {
+    const before = memoryStats();
+    zeros([2 ** 25]).dispose();
+    const between = memoryStats();
+    expect(between.reservedBytes).toBeGreaterThanOrEqual(before.reservedBytes + 2 ** 27);
+    expect(between.cachedBytes).toBeGreaterThanOrEqual(2 ** 27);
+    emptyCache();
+    const after = memoryStats();
+    expect(after.reservedBytes).toBeLessThanOrEqual(between.reservedBytes - 2 ** 27);
+    expect(after.liveBytes).toBe(before.liveBytes);
+    expect(after.systemCalls).toBeGreaterThan(between.systemCalls);
   });
 
   it('that is absurd is refused with the number of bytes', () => {

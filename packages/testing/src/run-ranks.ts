@@ -1,9 +1,11 @@
 import { ProcessGroupError } from '@megatron-ts/errors';
 import { describeFailure } from '@megatron-ts/launch';
-import { observeWorld, type RankOptions, type RankOutcome } from './observe-world.ts';
+import { observeWorld } from './observe-world.ts';
+import type { RankOptions, RankOutcome } from './observed-world.ts';
 
 /**
- * Runs an exported function on every rank of a world of its own, one process each, and resolves to what it returned, by rank.
+ * Runs an exported function on every rank of a world of its own, one process each or with `inProcess` one thread, and resolves to what it
+ * returned, by rank.
  * The first rank that fails ends the others. Put the function into a module without tests: the ranks import it.
  * @throws ProcessGroupError RANK_FAILED with the failure's message and what that rank printed; TIMEOUT
  */

@@ -3,6 +3,7 @@
  * @module @megatron-ts/training
  */
 export { formatBytes, formatCount, formatDuration } from './format-quantity.ts';
+export { memorySummary } from './memory-summary.ts';
 export { MetricsFile } from './metrics-file.ts';
 export type { RunHeader } from './metrics-file.ts';
 export { Progress } from './progress.ts';

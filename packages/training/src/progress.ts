@@ -1,5 +1,6 @@
 import { memoryStats } from '@megatron-ts/tensor';
 import { formatBytes, formatCount, formatDuration } from './format-quantity.ts';
+import { memorySummary } from './memory-summary.ts';
 
 /** What one step tells. */
 export interface StepMetrics {
@@ -29,7 +30,7 @@ export interface ProgressOptions {
   readonly now?: () => number;
 }
 
-/** Progress of a run: one redrawn line on a terminal, plain lines elsewhere. */
+/** Progress of a run: one redrawn line on a terminal, plain lines elsewhere, and after the last step where its memory went. */
 export class Progress {
   private readonly totalSteps: number;
   private readonly lossUnit: string;
@@ -57,6 +58,7 @@ export class Progress {
     const line = this.line(metrics);
     if (this.isTerminal) this.write(`\r\u001b[2K${line}${isLast ? '\n' : ''}`);
     else if (isLast || metrics.step % this.every === 0) this.write(`${line}\n`);
+    if (isLast) this.write(`${memorySummary()}\n`);
   }
 
   private line({ step, loss, gradNorm, tokensPerSecond }: StepMetrics): string {

@@ -1,5 +1,6 @@
 import { bytesPerElement, globalNumel, type Module, type Parameter } from '@megatron-ts/tensor';
 import { formatBytes, formatCount } from './format-quantity.ts';
+import { textTable } from './text-table.ts';
 
 interface Row {
   readonly name: string;
@@ -42,7 +43,7 @@ export function summary(model: Module): string {
     rows.push({ name, form: `${parameter.dtype} [${parameter.shape.join(', ')}]`, parameters: [parameter] });
   const names = [...parameters.keys()];
   rows.sort((a, b) => order(a.name, names) - order(b.name, names) || a.name.length - b.name.length);
-  return table([['module', 'form', 'local', 'global', 'bytes'], ...rows.map((row) => cells(row, rows))]);
+  return textTable([['module', 'form', 'local', 'global', 'bytes'], ...rows.map((row) => cells(row, rows))], 2);
 }
 
 /** Modules stand where their first parameter stands. */
@@ -58,11 +59,4 @@ function cells({ name, form, parameters }: Row, rows: readonly Row[]): string[] 
   const label = name === '' ? 'model' : name.slice(parent === '' ? 0 : parent.length + 1);
   const tied = parameters.length === 1 && parameters[0]?.tiedTo !== undefined && name !== '' ? ' (tied)' : '';
   return [`${'  '.repeat(above.length)}${label}${tied}`, form, formatCount(local), formatCount(global), formatBytes(bytes)];
-}
-
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  const line = (row: readonly string[]) =>
-    row.map((cell, column) => (column < 2 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join('  ');
-  return rows.map((row) => line(row).trimEnd()).join('\n');
 }

@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from 'vitest';
 
 const metrics = (step: number): StepMetrics => ({ step, loss: 5 - step / 2, gradNorm: 1.25, tokensPerSecond: 12_345.6 });
 
-/** What is written while steps take two seconds each; memory, which other tests share, is left out. */
+/** What is written while steps take two seconds each; memory, which other tests share, is left out, and so is its table at the end. */
 function written(options: Partial<ProgressOptions>, steps: readonly number[]): string[] {
   let clock = 1000;
   const lines: string[] = [];
@@ -13,7 +13,8 @@ function written(options: Partial<ProgressOptions>, steps: readonly number[]): s
     clock += 2000;
     progress.step(metrics(step));
   }
-  return lines.map((line) => line.replace(/memory [\d.]+ (B|KiB|MiB) \(peak [\d.]+ (B|KiB|MiB)\)/, 'memory …'));
+  const steady = lines.filter((line) => !line.startsWith('memory '));
+  return steady.map((line) => line.replace(/memory [\d.]+ (B|KiB|MiB) \(peak [\d.]+ (B|KiB|MiB)\)/, 'memory …'));
 }
 
 const all = Array.from({ length: 10 }, (_, i) => i);
@@ -44,6 +45,14 @@ describe('progress', () => {
 
   it('tells the time left of a run that did not begin at step 0', () => {
     expect(written({ every: 1 }, [6, 7])[1]).toContain('· 0:04 left ·');
+  });
+
+  it('tells after the last step, and not before, where memory went', () => {
+    const texts: string[] = [];
+    const progress = new Progress({ totalSteps: 3, isTerminal: false, write: (text) => texts.push(text) });
+    for (const step of [0, 1, 2]) progress.step(metrics(step));
+    expect(texts).toHaveLength(4);
+    expect(texts[3]).toMatch(/^memory +live +peak\n(.+\n)*all tensors +\S+ \S+ +\S+ \S+\nreserved +\S+ \S+\n$/);
   });
 
   it('writes a loss that is no number as it is', () => {

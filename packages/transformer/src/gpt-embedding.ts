@@ -1,7 +1,7 @@
 import { ShapeError } from '@megatron-ts/errors';
 import type { ProcessGroup } from '@megatron-ts/process-groups';
 import type { AnyTensor, InitRule, Tensor } from '@megatron-ts/tensor';
-import { add, formatShape, Module, Parameter, reshape, slice, whereInModel } from '@megatron-ts/tensor';
+import { add, embedding, formatShape, Module, Parameter, tensor, whereInModel } from '@megatron-ts/tensor';
 import type { Residual, VocabParallelEmbeddingOptions } from '@megatron-ts/tensor-parallel';
 import { replicatedMeta, requireSizes, VocabParallelEmbedding } from '@megatron-ts/tensor-parallel';
 
@@ -32,8 +32,11 @@ export class PositionEmbedding extends Module {
 
   /** Rows `start` to `end`, as `[end - start, 1, h]`. */
   override forward(start: number, end: number): Tensor {
-    const [, hiddenSize = 0] = this.weight.shape;
-    return reshape(slice(this.weight, 0, { start, end }), [end - start, 1, hiddenSize]);
+    const positions = tensor(
+      Int32Array.from({ length: end - start }, (_, i) => start + i),
+      [end - start, 1],
+    );
+    return embedding(this.weight, positions); // [end - start, 1, h]
   }
 }
 

@@ -6,7 +6,9 @@ import { gatherVocabulary, vocabParallelCrossEntropy, vocabParallelWeight, type 
 import { GPTEmbedding } from './gpt-embedding.ts';
 import type { GPTModelOptions } from './gpt-options.ts';
 import { LanguageModelHead } from './language-model-head.ts';
-import { LayerNorm } from './layer-norm.ts';
+import type { LayerNorm } from './layer-norm.ts';
+import { makeNorm } from './normalization.ts';
+import type { RMSNorm } from './rms-norm.ts';
 import { TransformerLayer } from './transformer-layer.ts';
 
 // Both ends of a pipeline draw the tied weight under this name, whatever the path of the model.
@@ -23,7 +25,7 @@ export class GPTModel<SP extends boolean = false> extends Module {
   /** Layers by their number in the whole model. */
   readonly layers: Map<number, TransformerLayer<SP>>;
   /** The last norm, on the last stage. */
-  readonly finalNorm: LayerNorm | undefined;
+  readonly finalNorm: LayerNorm | RMSNorm | undefined;
   /** Logits, on the last stage. */
   readonly head: LanguageModelHead<SP> | undefined;
   private readonly options: ResolvedOptions<SP>;
@@ -32,12 +34,13 @@ export class GPTModel<SP extends boolean = false> extends Module {
   constructor(given: GPTModelOptions<SP>) {
     super();
     const options = resolve(given);
-    const { hiddenSize, tpGroup, sequenceParallel, norm } = options;
+    const { hiddenSize, tpGroup, sequenceParallel, norm, normalization } = options;
     const { isFirst, isLast, layers } = placeOf(given);
     this.embedding = isFirst ? new GPTEmbedding<SP>({ ...options, ...options.tied }) : undefined;
     this.layers = new Map(layers.map((layer) => [layer, new TransformerLayer<SP>(options.layer)]));
-    this.finalNorm = isLast ? new LayerNorm({ hiddenSize, ...norm }) : undefined;
-    this.head = isLast ? new LanguageModelHead<SP>({ weight: headWeight(options, this.embedding), tpGroup, sequenceParallel }) : undefined;
+    this.finalNorm = isLast ? makeNorm(normalization, { hiddenSize, ...norm }) : undefined;
+    const head = { tpGroup, vocabSize: options.vocabSize, sequenceParallel };
+    this.head = isLast ? new LanguageModelHead<SP>({ weight: headWeight(options, this.embedding), ...head }) : undefined;
     this.options = options;
   }
 
@@ -52,7 +55,9 @@ export class GPTModel<SP extends boolean = false> extends Module {
     let hidden: AnyTensor = this.embedding === undefined ? input : this.embedding.call(input); // [s, b, h]
     for (const layer of this.layers.values()) hidden = layer.call(hidden); // [s, b, h]
     if (this.head === undefined || this.finalNorm === undefined) return hidden;
-    const logits = this.head.call(this.finalNorm.call(hidden)); // [s, b, v / t]
+    const normed: AnyTensor = this.finalNorm.call(hidden); // [s, b, h]
+    if (targets !== undefined && this.options.fusedLoss) return this.head.call(normed, targets); // [s, b]
+    const logits = this.head.call(normed); // [s, b, v / t]
     return targets === undefined ? logits : this.losses(logits, targets);
   }
 
@@ -86,8 +91,11 @@ type ResolvedOptions<SP extends boolean> = ReturnType<typeof resolve<SP>>;
 function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   const { ctx, vocabSize, maxSequenceLength, hiddenSize, numLayers, numAttentionHeads, sequenceParallel } = given;
   const { ffnHiddenSize = 4 * hiddenSize, bias = true, layerNormEps = 1e-5, initStd = 0.02, tieWordEmbeddings = true } = given;
+  const { window, activation, normalization = 'layerNorm', fusedLoss = true } = given;
   if (!(initStd >= 0))
     throw new ConfigError('INVALID_OPTION', `GPTModel: initStd is ${initStd}. Use a number of at least 0, such as 0.02.`);
+  const width = { hiddenSize, numAttentionHeads, ffnHiddenSize };
+  const kind = { window, activation, normalization };
   const tpGroup: ProcessGroup = ctx.tp;
   const init: InitRule = { kind: 'normal', std: initStd };
   const outputInit: InitRule = { kind: 'normal', std: initStd / Math.sqrt(2 * numLayers) };
@@ -101,9 +109,11 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
     tieWordEmbeddings,
     sequenceParallel,
     isSpread,
+    normalization,
+    fusedLoss,
     tied: tieWordEmbeddings ? { sharedName: tiedName, sharedOver: isSpread ? 'embedding' : undefined } : {},
     norm: { eps: layerNormEps, sequenceParallel: sequenceParallel === true },
-    layer: { hiddenSize, numAttentionHeads, ffnHiddenSize, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel },
+    layer: { ...width, ...kind, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel },
   };
 }
 

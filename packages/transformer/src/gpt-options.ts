@@ -1,4 +1,6 @@
 import type { ParallelContext } from '@megatron-ts/process-groups';
+import type { Normalization } from './normalization.ts';
+import type { Activation } from './parallel-mlp.ts';
 
 /** What a GPT model needs to know of the mesh; a ParallelContext is one. */
 export type ModelContext = Pick<ParallelContext, 'tp' | 'pp' | 'mesh'>;
@@ -21,6 +23,17 @@ export interface GPTConfig<SP extends boolean = false> {
   readonly tieWordEmbeddings?: boolean;
   /** Standard deviation of initial weights; 0.02 by default. That of the output projections is divided by sqrt(2 · numLayers). */
   readonly initStd?: number;
+  /** Keys that a query sees, its own the last; all before it by default. */
+  readonly window?: number;
+  /** What stands between the two layers of an MLP; `'gelu'` by default. */
+  readonly activation?: Activation;
+  /** Which norm; `'layerNorm'` by default. */
+  readonly normalization?: Normalization;
+  /**
+   * Whether a forward with targets computes the losses without ever holding all logits; true by default. Losses have the same bits, the
+   * gradient of the head's weight is close.
+   */
+  readonly fusedLoss?: boolean;
   /** Whether linear layers have biases; true by default. */
   readonly bias?: boolean;
   /** Added to the variance in norms; 1e-5 by default. */

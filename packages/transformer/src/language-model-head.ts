@@ -1,6 +1,12 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { linear, Module, type Parameter, type Tensor } from '@megatron-ts/tensor';
-import { type Region, type Residual, tensorParallelRegion, type VocabShard } from '@megatron-ts/tensor-parallel';
+import { type AnyTensor, linear, Module, type Parameter, type Tensor } from '@megatron-ts/tensor';
+import {
+  type Region,
+  type Residual,
+  tensorParallelRegion,
+  vocabParallelLinearCrossEntropy,
+  type VocabShard,
+} from '@megatron-ts/tensor-parallel';
 
 /** Options of a head. */
 export interface LanguageModelHeadOptions<SP extends boolean = false> {
@@ -8,24 +14,33 @@ export interface LanguageModelHeadOptions<SP extends boolean = false> {
   readonly weight: Parameter<VocabShard>;
   /** Ranks that share the vocabulary. */
   readonly tpGroup: ProcessGroup;
+  /** Number of tokens; by default the ranks hold equally many. */
+  readonly vocabSize?: number;
   /** Whether the residual stream is cut along the sequence; false by default. */
   readonly sequenceParallel?: SP | undefined;
 }
 
-/** Logits of every token of the vocabulary, cut over the ranks. */
+/** Logits of every token of the vocabulary, cut over the ranks, or the losses that follow from them. */
 export class LanguageModelHead<SP extends boolean = false> extends Module {
   /** `[v / t, h]`. */
   readonly weight: Parameter<VocabShard>;
   private readonly region: Region<Residual<SP>>;
+  private readonly vocabulary: { readonly tpGroup: ProcessGroup; readonly vocabSize?: number };
 
-  constructor({ weight, tpGroup, sequenceParallel }: LanguageModelHeadOptions<SP>) {
+  constructor({ weight, tpGroup, vocabSize, sequenceParallel }: LanguageModelHeadOptions<SP>) {
     super();
     this.weight = weight;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
+    this.vocabulary = { tpGroup, ...(vocabSize === undefined ? {} : { vocabSize }) };
   }
 
   /** `hidden` `[s, b, h]` to `[s, b, v / t]`. */
-  override forward(hidden: Tensor<Residual<SP>>): Tensor<VocabShard> {
-    return linear(this.region.enter(hidden), this.weight); // [s, b, v / t]
+  override forward(hidden: Tensor<Residual<SP>>): Tensor<VocabShard>;
+  /** With `targets` (i32) `[s, b]`, the loss of each token without ever holding all logits: `[s, b]`. */
+  override forward(hidden: Tensor<Residual<SP>>, targets: Tensor): Tensor;
+  override forward(hidden: Tensor<Residual<SP>>, targets?: Tensor): AnyTensor {
+    const whole = this.region.enter(hidden); // [s, b, h]
+    if (targets === undefined) return linear(whole, this.weight); // [s, b, v / t]
+    return vocabParallelLinearCrossEntropy(whole, this.weight, targets, this.vocabulary); // [s, b]
   }
 }

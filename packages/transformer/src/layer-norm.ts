@@ -1,4 +1,4 @@
-import { layerNorm, Module, Parameter, type Tensor, type Whole } from '@megatron-ts/tensor';
+import { type Addends, addLayerNorm, layerNorm, Module, Parameter, type SumAndNorm, type Tensor, type Whole } from '@megatron-ts/tensor';
 import { replicatedMeta, requireSizes } from '@megatron-ts/tensor-parallel';
 
 /** Options of a layer norm. */
@@ -30,7 +30,11 @@ export class LayerNorm extends Module {
   }
 
   /** `x` `[…, h]` to the same shape. */
-  override forward<P extends Whole>(x: Tensor<P>): Tensor<P> {
-    return layerNorm(x, { weight: this.weight, bias: this.bias, eps: this.eps });
+  override forward<P extends Whole>(x: Tensor<P>): Tensor<P>;
+  /** The sum of `x` and the addends, and its norm, in one pass. */
+  override forward<P extends Whole>(x: Tensor<P>, addends: Addends<P>): SumAndNorm<P>;
+  override forward<P extends Whole>(x: Tensor<P>, addends?: Addends<P>): Tensor<P> | SumAndNorm<P> {
+    const { weight, bias, eps } = this;
+    return addends === undefined ? layerNorm(x, { weight, bias, eps }) : addLayerNorm(x, { weight, bias, eps, ...addends });
   }
 }

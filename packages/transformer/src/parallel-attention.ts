@@ -11,8 +11,12 @@ export interface ParallelAttentionOptions<SP extends boolean = false> {
   readonly numAttentionHeads: number;
   /** Whether a token sees only itself and those before it; true by default. */
   readonly causal?: boolean;
+  /** Keys that a causal query sees, its own the last; all by default. */
+  readonly window?: number | undefined;
   /** Whether the projections have biases; true by default. */
   readonly bias?: boolean;
+  /** Leaves adding the output projection's bias to the caller, who may fuse it with what follows; false by default. */
+  readonly skipBiasAdd?: boolean;
   /** Ranks that share the heads. */
   readonly tpGroup: ProcessGroup;
   /** How the weight of queries, keys and values is filled; normal with standard deviation 0.02 by default. */
@@ -34,25 +38,34 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
   readonly projection: RowParallelLinear<SP>;
   private readonly localHeads: number;
   private readonly causal: boolean;
+  private readonly window: number | undefined;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: ParallelAttentionOptions<SP>) {
     super();
-    const { hiddenSize, numAttentionHeads, causal = true, bias = true, tpGroup, sequenceParallel } = options;
+    const { hiddenSize, numAttentionHeads, causal = true, window, bias = true, skipBiasAdd = false, tpGroup, sequenceParallel } = options;
     const { init = { kind: 'normal', std: 0.02 }, outputInit = init } = options;
     requireSizes('ParallelAttention', { hiddenSize, numAttentionHeads });
     if (hiddenSize % numAttentionHeads !== 0) throw indivisibleHeads(hiddenSize, numAttentionHeads);
     this.localHeads = divideOverRanks({ layer: 'ParallelAttention', option: 'numAttentionHeads', size: numAttentionHeads, tpGroup });
     const shared = { bias, tpGroup, sequenceParallel };
     this.qkv = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: 3 * hiddenSize, parts: ['q', 'k', 'v'], init, ...shared });
-    this.projection = new RowParallelLinear<SP>({ inputSize: hiddenSize, outputSize: hiddenSize, init: outputInit, ...shared });
+    this.projection = new RowParallelLinear<SP>({
+      inputSize: hiddenSize,
+      outputSize: hiddenSize,
+      skipBiasAdd,
+      init: outputInit,
+      ...shared,
+    });
     this.causal = causal;
+    this.window = window;
   }
 
   /** `x` `[s, b, h]` to the same shape. */
   override forward(x: Tensor<Residual<SP>>): Tensor<Residual<SP>> {
     const qkv = this.qkv.call(x); // [s, b, 3h / t]
-    const context = selfAttention(qkv, { numHeads: this.localHeads, causal: this.causal }); // [s, b, h / t]
+    const { localHeads: numHeads, causal, window } = this;
+    const context = selfAttention(qkv, { numHeads, causal, window }); // [s, b, h / t]
     return this.projection.call(context); // [s, b, h]
   }
 }

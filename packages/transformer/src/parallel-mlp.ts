@@ -1,6 +1,15 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { biasGelu, gelu, type InitRule, Module, type Tensor } from '@megatron-ts/tensor';
-import { ColumnParallelLinear, type Residual, RowParallelLinear } from '@megatron-ts/tensor-parallel';
+import { type AnyTensor, biasGeglu, biasGelu, biasSwiglu, gelu, type InitRule, Module, type Tensor } from '@megatron-ts/tensor';
+import { ColumnParallelLinear, type HiddenShard, type Residual, RowParallelLinear } from '@megatron-ts/tensor-parallel';
+
+/** What stands between the two layers; gated ones multiply an activated half of the wide features by the other. */
+export type Activation = 'gelu' | 'swiglu' | 'geglu';
+
+const activations: Readonly<Record<Activation, (wide: Tensor<HiddenShard>, bias: AnyTensor | undefined) => Tensor<HiddenShard>>> = {
+  gelu: (wide, bias) => (bias === undefined ? gelu(wide) : biasGelu<HiddenShard>(wide, bias)),
+  swiglu: biasSwiglu,
+  geglu: biasGeglu,
+};
 
 /** Options of an MLP block. */
 export interface ParallelMLPOptions<SP extends boolean = false> {
@@ -8,8 +17,12 @@ export interface ParallelMLPOptions<SP extends boolean = false> {
   readonly hiddenSize: number;
   /** Features between the two layers, over all ranks; 4 · hiddenSize by default. */
   readonly ffnHiddenSize?: number;
+  /** What stands between the two layers; `'gelu'` by default. */
+  readonly activation?: Activation;
   /** Whether the layers have biases; true by default. */
   readonly bias?: boolean;
+  /** Leaves adding the second layer's bias to the caller, who may fuse it with what follows; false by default. */
+  readonly skipBiasAdd?: boolean;
   /** Ranks that share the layers. */
   readonly tpGroup: ProcessGroup;
   /** How the first weight is filled; normal with standard deviation 0.02 by default. */
@@ -20,27 +33,33 @@ export interface ParallelMLPOptions<SP extends boolean = false> {
   readonly sequenceParallel?: SP | undefined;
 }
 
-/** `down(gelu(up(x)))` with the features in between cut over the ranks. @source Shoeybi et al. 2019, section 3 */
+/**
+ * `down(gelu(up(x)))` with the features in between cut over the ranks, or `down(f(gate) · up)` where `up` makes both.
+ * @source Shoeybi et al. 2019, section 3; Shazeer 2020
+ */
 export class ParallelMLP<SP extends boolean = false> extends Module {
-  /** `[f / t, h]`. */
+  /** `[f / t, h]`, or gate and up, `[2f / t, h]`. */
   readonly up: ColumnParallelLinear<SP>;
   /** `[h, f / t]`. */
   readonly down: RowParallelLinear<SP>;
+  private readonly activate: (wide: Tensor<HiddenShard>, bias: AnyTensor | undefined) => Tensor<HiddenShard>;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: ParallelMLPOptions<SP>) {
     super();
-    const { hiddenSize, ffnHiddenSize = 4 * hiddenSize, bias = true, tpGroup, sequenceParallel } = options;
-    const { init = { kind: 'normal', std: 0.02 }, outputInit = init } = options;
+    const { hiddenSize, ffnHiddenSize = 4 * hiddenSize, activation = 'gelu', bias = true, skipBiasAdd = false } = options;
+    const { init = { kind: 'normal', std: 0.02 }, outputInit = init, tpGroup, sequenceParallel } = options;
     const shared = { bias, tpGroup, sequenceParallel };
-    this.up = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: ffnHiddenSize, skipBiasAdd: true, init, ...shared });
-    this.down = new RowParallelLinear<SP>({ inputSize: ffnHiddenSize, outputSize: hiddenSize, init: outputInit, ...shared });
+    const parts = activation === 'gelu' ? [''] : ['gate', 'up'];
+    const wide = parts.length * ffnHiddenSize;
+    this.up = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: wide, parts, skipBiasAdd: true, init, ...shared });
+    this.down = new RowParallelLinear<SP>({ inputSize: ffnHiddenSize, outputSize: hiddenSize, skipBiasAdd, init: outputInit, ...shared });
+    this.activate = activations[activation];
   }
 
   /** `x` `[s, b, h]` to the same shape. */
   override forward(x: Tensor<Residual<SP>>): Tensor<Residual<SP>> {
-    const { bias } = this.up;
-    const wide = this.up.call(x); // [s, b, f / t]
-    return this.down.call(bias === undefined ? gelu(wide) : biasGelu(wide, bias)); // [s, b, h]
+    const wide = this.up.call(x); // [s, b, f / t], or twice as wide
+    return this.down.call(this.activate(wide, this.up.bias)); // [s, b, h]
   }
 }

@@ -1,9 +1,11 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { add, type InitRule, Module, type Tensor } from '@megatron-ts/tensor';
+import { biasAdd, type InitRule, Module, type Tensor } from '@megatron-ts/tensor';
 import type { Residual } from '@megatron-ts/tensor-parallel';
-import { LayerNorm } from './layer-norm.ts';
+import type { LayerNorm } from './layer-norm.ts';
+import { makeNorm, type Normalization } from './normalization.ts';
 import { ParallelAttention } from './parallel-attention.ts';
-import { ParallelMLP } from './parallel-mlp.ts';
+import { type Activation, ParallelMLP } from './parallel-mlp.ts';
+import type { RMSNorm } from './rms-norm.ts';
 
 /** Options of a transformer layer. */
 export interface TransformerLayerOptions<SP extends boolean = false> {
@@ -15,6 +17,12 @@ export interface TransformerLayerOptions<SP extends boolean = false> {
   readonly ffnHiddenSize?: number;
   /** Whether a token sees only itself and those before it; true by default. */
   readonly causal?: boolean;
+  /** Keys that a causal query sees, its own the last; all by default. */
+  readonly window?: number | undefined;
+  /** What stands between the two layers of the MLP; `'gelu'` by default. */
+  readonly activation?: Activation | undefined;
+  /** Which norm; `'layerNorm'` by default. */
+  readonly normalization?: Normalization | undefined;
   /** Whether the linear layers have biases; true by default. */
   readonly bias?: boolean;
   /** Added to the variance in norms; 1e-5 by default. */
@@ -36,28 +44,32 @@ export interface TransformerLayerOptions<SP extends boolean = false> {
  */
 export class TransformerLayer<SP extends boolean = false> extends Module {
   /** Norm before attention. */
-  readonly attentionNorm: LayerNorm;
+  readonly attentionNorm: LayerNorm | RMSNorm;
   /** Self-attention. */
   readonly attention: ParallelAttention<SP>;
   /** Norm before the MLP. */
-  readonly mlpNorm: LayerNorm;
+  readonly mlpNorm: LayerNorm | RMSNorm;
   /** The MLP. */
   readonly mlp: ParallelMLP<SP>;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
-  constructor({ numAttentionHeads, causal, ffnHiddenSize, layerNormEps, ...shared }: TransformerLayerOptions<SP>) {
+  constructor(options: TransformerLayerOptions<SP>) {
     super();
-    const { hiddenSize, sequenceParallel = false } = shared;
+    const { numAttentionHeads, causal, window, ffnHiddenSize, activation, normalization = 'layerNorm', layerNormEps, ...rest } = options;
+    const { hiddenSize, sequenceParallel = false } = rest;
+    const shared = { skipBiasAdd: true, ...rest };
     const norm = { hiddenSize, sequenceParallel, ...(layerNormEps === undefined ? {} : { eps: layerNormEps }) };
-    this.attentionNorm = new LayerNorm(norm);
-    this.attention = new ParallelAttention<SP>({ numAttentionHeads, ...(causal === undefined ? {} : { causal }), ...shared });
-    this.mlpNorm = new LayerNorm(norm);
-    this.mlp = new ParallelMLP<SP>({ ...(ffnHiddenSize === undefined ? {} : { ffnHiddenSize }), ...shared });
+    this.attentionNorm = makeNorm(normalization, norm);
+    this.attention = new ParallelAttention<SP>({ numAttentionHeads, window, ...(causal === undefined ? {} : { causal }), ...shared });
+    this.mlpNorm = makeNorm(normalization, norm);
+    const mlp = { ...(ffnHiddenSize === undefined ? {} : { ffnHiddenSize }), ...(activation === undefined ? {} : { activation }) };
+    this.mlp = new ParallelMLP<SP>({ ...mlp, ...shared });
   }
 
   /** `x` `[s, b, h]` to the same shape. */
   override forward(x: Tensor<Residual<SP>>): Tensor<Residual<SP>> {
-    const attended = add(x, this.attention.call(this.attentionNorm.call(x))); // [s, b, h]
-    return add(attended, this.mlp.call(this.mlpNorm.call(attended))); // [s, b, h]
+    const attended = this.attention.call(this.attentionNorm.call(x)); // [s, b, h]
+    const { sum, normed } = this.mlpNorm.call(attended, { residual: x, addedBias: this.attention.projection.bias }); // [s, b, h] each
+    return biasAdd(this.mlp.call(normed), this.mlp.down.bias, sum); // [s, b, h]
   }
 }

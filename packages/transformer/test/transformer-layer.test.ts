@@ -2,7 +2,7 @@ import { initializeModelParallel, type ParallelContext } from '@megatron-ts/proc
 import { add, type AnyTensor, backward, gelu, layerNorm, linear, matmul, mul } from '@megatron-ts/tensor';
 import { permute, reshape, scope, slice, sub, sum, tensor, where } from '@megatron-ts/tensor';
 import { expectRelativeL2 } from '@megatron-ts/testing';
-import { type LayerNorm, ParallelAttention, ParallelMLP, TransformerLayer } from '@megatron-ts/transformer';
+import { type LayerNorm, ParallelAttention, ParallelMLP, type RMSNorm, TransformerLayer } from '@megatron-ts/transformer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { numbers } from '../../tensor-parallel/test/ranks/observe.ts';
 
@@ -21,7 +21,8 @@ function project(x: AnyTensor, { weight, bias }: { weight: AnyTensor; bias: AnyT
   return linear(x, weight, bias);
 }
 
-function norm(x: AnyTensor, { weight, bias }: LayerNorm): AnyTensor {
+function norm(x: AnyTensor, of: LayerNorm | RMSNorm): AnyTensor {
+  const { weight, bias } = of as LayerNorm;
   return layerNorm(x, { weight, bias });
 }
 

@@ -34,9 +34,12 @@ fn broadcast<const N: usize>(words: &[u32], spans: [&Span; N]) -> Result<Layout<
 fn scalar(dtype: DType, value: f64) -> Result<Span, String> {
     let one = Span::new(dtype, 1)?;
     kernels::fill::fill(&one, value)?;
+    if dtype.is_float() {
+        return Ok(one);
+    }
     let back = Span::new(DType::F64, 1)?;
     kernels::cast::cast(&back, &one)?;
-    if !dtype.is_float() && back.slice::<f64>()?[0] != value {
+    if back.slice::<f64>()?[0] != value {
         return Err(format!("{value} is no {}. Pass a whole number of its range, or cast the tensor to f32.", dtype.name()));
     }
     Ok(one)

@@ -2,13 +2,15 @@
 
 use crate::hot_op::hot_ops;
 use crate::tensors::{apart, build, insert, optional, remove, span};
-use kernels::attention::{self, Shape};
+use kernels::attention::{self, Attention, Dropout};
+use kernels::bias_gated::{self, Gate};
 use kernels::cross_entropy::{self, Shard};
 use kernels::embedding::{self, Table};
-use kernels::layer_norm::{self, Gradients};
+use kernels::gemm::Precision;
 use kernels::linear::{self, Sizes};
 use kernels::matmul::{self, Layout};
-use kernels::{adamw, bias_gelu, sum_rows};
+use kernels::norm::{self, Gradients, Inputs, Kind, Outputs, Saved, Sums};
+use kernels::{adamw, bias_add, bias_gelu, sum_rows};
 use storage::{DType, Span};
 
 /// Elements of a tensor of these dims.
@@ -23,24 +25,46 @@ fn made(dims: &[u32], write: impl FnOnce(&mut [f32]) -> Result<(), String>) -> R
     build(DType::F32, numel(dims)?, |target| write(unsafe { target.f32s_mut()? }))
 }
 
-/// Two new f32 tensors that `write` fills; their handles go to `outs`.
-fn made_pair(
+/// New f32 tensors that `write` fills; their handles go to the first places of `outs`.
+fn made_all<const N: usize>(
     outs: &mut [u32],
-    [first, second]: [&[u32]; 2],
-    write: impl FnOnce(&mut [f32], &mut [f32]) -> Result<(), String>,
+    dims: [&[u32]; N],
+    write: impl FnOnce([&mut [f32]; N]) -> Result<(), String>,
 ) -> Result<(), String> {
-    let [out_first, out_second] = outs else {
-        return Err(format!("outs has room for {} handles, not for 2. Pass a Uint32Array of 2.", outs.len()));
-    };
-    let (first, second) = (Span::new(DType::F32, numel(first)?)?, Span::new(DType::F32, numel(second)?)?);
-    // SAFETY: both spans are new: nobody else reads or writes them.
-    unsafe { write(first.f32s_mut()?, second.f32s_mut()?)? };
-    let handle = insert(first)?;
-    *out_second = insert(second).inspect_err(|_| {
-        remove(handle);
-    })?;
-    *out_first = handle;
+    if outs.len() < N {
+        return Err(format!("outs has room for {} handles, not for {N}. Pass a Uint32Array of {N}.", outs.len()));
+    }
+    let spans: Vec<Span> = dims.iter().map(|dims| Span::new(DType::F32, numel(dims)?)).collect::<Result<_, String>>()?;
+    let mut slices = Vec::with_capacity(N);
+    for span in &spans {
+        // SAFETY: the spans are new: nobody else reads or writes them.
+        slices.push(unsafe { span.f32s_mut()? });
+    }
+    write(slices.try_into().map_err(|_| "a result is missing. Please report it.")?)?;
+    for (number, span) in spans.into_iter().enumerate() {
+        outs[number] = insert(span).inspect_err(|_| {
+            outs[..number].iter().for_each(|&handle| {
+                remove(handle);
+            });
+        })?;
+    }
     Ok(())
+}
+
+/// The values of a tensor that need not be there.
+fn f32s(span: &Option<Span>) -> Result<Option<&[f32]>, String> {
+    span.as_ref().map(Span::f32s).transpose()
+}
+
+/// Five handles.
+fn five(operands: &[u32]) -> Result<[u32; 5], String> {
+    operands.try_into().map_err(|_| format!("operands has {} handles, not 5. Pass 0 for those that are not there.", operands.len()))
+}
+
+/// A vector of sums that is written; the caller sees to it that nothing else in the call shares its memory.
+fn sums_of(target: &Option<Span>, accumulate: bool) -> Result<Option<Sums<'_>>, String> {
+    // SAFETY: what is read and written lies apart, and nothing else runs on this thread.
+    target.as_ref().map(|sums| Ok(Sums { sums: unsafe { sums.f32s_mut()? }, accumulate })).transpose()
 }
 
 /// Refuses tensors that are written in the same call and share memory.
@@ -73,9 +97,38 @@ fn matmul_layout(layout: &[u32]) -> Result<Layout, String> {
     })
 }
 
-/// The extents of an attention as JavaScript passes them.
-fn attention_shape(seq: u32, batch: u32, heads: u32, head_dim: u32, causal: bool) -> Shape {
-    Shape { seq: seq as usize, batch: batch as usize, heads: heads as usize, head_dim: head_dim as usize, causal }
+/// An attention as JavaScript passes it.
+fn attention_of(settings: &[u32], dropout: f64) -> Result<Attention, String> {
+    let [seq, batch, heads, head_dim, causal, window, bf16, key0, key1, first_sample, first_head] = *settings else {
+        return Err(format!("settings has {} numbers, not 11. Pass [seq, batch, heads, headDim, causal, …].", settings.len()));
+    };
+    let dropped = (dropout != 0.0).then(|| Dropout::new(dropout, [key0, key1], [first_sample, first_head]));
+    Ok(Attention {
+        seq: seq as usize,
+        batch: batch as usize,
+        heads: heads as usize,
+        head_dim: head_dim as usize,
+        causal: causal != 0,
+        window: (window != 0).then_some(window as usize),
+        dropout: dropped.transpose()?,
+        precision: if bf16 != 0 { Precision::Bf16 } else { Precision::F32 },
+    })
+}
+
+/// Refuses spans of which one is written and shares memory with another.
+fn written_apart<'a>(spans: impl Iterator<Item = (&'a Span, bool)>) -> Result<(), String> {
+    let mut sorted: Vec<(usize, usize, bool)> =
+        spans.map(|(span, written)| (span.as_ptr() as usize, span.as_ptr() as usize + span.byte_len(), written)).collect();
+    sorted.sort_unstable();
+    let (mut end, mut written_end) = (0, 0);
+    for (start, stop, written) in sorted {
+        if start < written_end || (written && start < end) {
+            return Err("a tensor that is written shares memory with another. Pass tensors of their own.".to_owned());
+        }
+        end = end.max(stop);
+        written_end = if written { written_end.max(stop) } else { written_end };
+    }
+    Ok(())
 }
 
 hot_ops! {
@@ -133,56 +186,80 @@ hot_ops! {
         })
     }
 
-    /// Rows of x [rows, cols] normalised, times w, plus b; outs: y and stats [rows, 2] = (mean, 1 / sqrt(variance + eps)).
-    layerNorm(x: u32, w: u32, b: u32, rows: u32, cols: u32, eps: f64, outs: &mut [u32]) -> () {
-        let (x, w, b) = (span("layerNorm", x)?, span("layerNorm", w)?, span("layerNorm", b)?);
-        made_pair(outs, [&[rows, cols], &[rows, 2]], |y, stats| {
-            layer_norm::layer_norm([x.f32s()?, w.f32s()?, b.f32s()?], [rows as usize, cols as usize], eps as f32, y, stats)
-        })
+    /// Norm of the rows of residual + (x + bias) [rows, cols], times w, plus b. kind: 0 layer norm, 1 RMS norm (about zero, no b);
+    /// operands [x, bias, residual, w, b], 0 for those that are not there; outs: y, stats [rows, 2] = (mean, 1 / deviation) and,
+    /// where there is a bias or a residual, the sum.
+    norm(kind: u32, operands: &[u32], rows: u32, cols: u32, eps: f64, outs: &mut [u32]) -> () {
+        let op = "norm";
+        let [x, bias, residual, w, b] = five(operands)?;
+        let (x, w, b) = (span(op, x)?, span(op, w)?, optional(op, b)?);
+        let (bias, residual) = (optional(op, bias)?, optional(op, residual)?);
+        let read = Inputs { x: x.f32s()?, bias: f32s(&bias)?, residual: f32s(&residual)?, w: w.f32s()?, b: f32s(&b)? };
+        let (kind, sizes) = (Kind::of(kind)?, [rows as usize, cols as usize]);
+        let run = |sum: Option<&mut [f32]>, y: &mut [f32], stats: &mut [f32]| {
+            norm::norm(kind, read, sizes, eps as f32, Outputs { sum, y, stats })
+        };
+        if bias.is_none() && residual.is_none() {
+            return made_all(outs, [&[rows, cols], &[rows, 2]], |[y, stats]| run(None, y, stats));
+        }
+        made_all(outs, [&[rows, cols], &[rows, 2], &[rows, cols]], |[y, stats, sum]| run(Some(sum), y, stats))
     }
 
-    /// The gradient of x; those of w and b go to dW and dB [cols], or 0 for none.
-    layerNormBackward(
-        grad: u32, x: u32, w: u32, stats: u32, rows: u32, cols: u32, d_w: u32, d_b: u32, accumulate_w: bool, accumulate_b: bool
-    ) -> u32 {
-        let op = "layerNormBackward";
-        let mut read = [span(op, grad)?, span(op, x)?, span(op, w)?, span(op, stats)?];
-        let (d_w, d_b) = (optional(op, d_w)?, optional(op, d_b)?);
-        let written: Vec<&Span> = d_w.iter().chain(&d_b).collect();
-        all_apart(&written)?;
-        for target in written {
-            read = apart_all(target, read)?;
-        }
-        let [grad, x, w, stats] = &read;
-        let gradients = Gradients {
-            // SAFETY: the two are apart and share no memory with what is read.
-            d_w: d_w.as_ref().map(|sums| unsafe { sums.f32s_mut() }).transpose()?,
-            // SAFETY: as above.
-            d_b: d_b.as_ref().map(|sums| unsafe { sums.f32s_mut() }).transpose()?,
-            accumulate_w,
-            accumulate_b,
+    /// The gradient of the sum that was normalised, plus `carried` (0 for none). operands [grad, sum, w, stats, carried]; targets
+    /// [dW, dB, dBias] get the sums over the rows, 0 for those that are not wanted; bit i of accumulate adds to target i.
+    normBackward(kind: u32, operands: &[u32], rows: u32, cols: u32, targets: &[u32], accumulate: u32) -> u32 {
+        let op = "normBackward";
+        let [grad, x, w, stats, carried] = five(operands)?;
+        let carried = optional(op, carried)?;
+        let mut read: Vec<Span> = [grad, x, w, stats].into_iter().map(|handle| span(op, handle)).collect::<Result<_, _>>()?;
+        read.extend(carried.clone());
+        let [d_w, d_b, d_bias] = *targets else {
+            return Err(format!("targets has {} handles, not 3. Pass [dW, dB, dBias].", targets.len()));
         };
-        let read = [grad.f32s()?, x.f32s()?, w.f32s()?, stats.f32s()?];
-        made(&[rows, cols], |dx| layer_norm::layer_norm_backward(read, [rows as usize, cols as usize], dx, gradients))
+        let written = [optional(op, d_w)?, optional(op, d_b)?, optional(op, d_bias)?];
+        all_apart(&written.iter().flatten().collect::<Vec<_>>())?;
+        for target in written.iter().flatten() {
+            read = read.into_iter().map(|source| apart(target, source)).collect::<Result<_, _>>()?;
+        }
+        let [d_w, d_b, d_bias] = [0, 1, 2].map(|i| sums_of(&written[i], accumulate >> i & 1 == 1));
+        let gradients = Gradients { d_w: d_w?, d_b: d_b?, d_bias: d_bias? };
+        let saved = Saved {
+            grad: read[0].f32s()?,
+            x: read[1].f32s()?,
+            w: read[2].f32s()?,
+            stats: read[3].f32s()?,
+            carried: read.get(4).map(Span::f32s).transpose()?,
+        };
+        let kind = Kind::of(kind)?;
+        made(&[rows, cols], |dx| norm::norm_backward(kind, saved, [rows as usize, cols as usize], dx, gradients))
+    }
+
+    /// residual + (x + bias): x and residual [rows, cols], bias [cols]; 0 for a bias or a residual that is not there.
+    biasAdd(x: u32, bias: u32, residual: u32, rows: u32, cols: u32) -> u32 {
+        let op = "biasAdd";
+        let (x, bias, residual) = (span(op, x)?, optional(op, bias)?, optional(op, residual)?);
+        let (bias, residual) = (f32s(&bias)?, f32s(&residual)?);
+        made(&[rows, cols], |y| bias_add::bias_add(x.f32s()?, bias, residual, [rows as usize, cols as usize], y))
     }
 
     /// Attention over qkv [seq, batch, 3 * heads * headDim]; outs: out [seq, batch, heads * headDim] and lse [batch, heads, seq].
-    attention(qkv: u32, seq: u32, batch: u32, heads: u32, head_dim: u32, causal: bool, outs: &mut [u32]) -> () {
-        let qkv = span("attention", qkv)?;
-        let shape = attention_shape(seq, batch, heads, head_dim, causal);
-        made_pair(outs, [&[seq, batch, heads, head_dim], &[batch, heads, seq]], |out, lse| {
+    /// settings [seq, batch, heads, headDim, causal, window (0 for none), bf16 products, key0, key1, firstSample, firstHead];
+    /// `dropout` is the share of probabilities left out, drawn by the key and the place in the whole model.
+    attention(qkv: u32, settings: &[u32], dropout: f64, outs: &mut [u32]) -> () {
+        let (qkv, shape) = (span("attention", qkv)?, attention_of(settings, dropout)?);
+        let [seq, batch, heads, head_dim] = [settings[0], settings[1], settings[2], settings[3]];
+        made_all(outs, [&[seq, batch, heads, head_dim], &[batch, heads, seq]], |[out, lse]| {
             attention::attention(qkv.f32s()?, &shape, out, lse)
         })
     }
 
     /// The gradient of qkv.
-    attentionBackward(
-        qkv: u32, out: u32, lse: u32, grad: u32, seq: u32, batch: u32, heads: u32, head_dim: u32, causal: bool
-    ) -> u32 {
+    attentionBackward(qkv: u32, out: u32, lse: u32, grad: u32, settings: &[u32], dropout: f64) -> u32 {
         let op = "attentionBackward";
         let (qkv, out, lse, grad) = (span(op, qkv)?, span(op, out)?, span(op, lse)?, span(op, grad)?);
         let read = [qkv.f32s()?, out.f32s()?, lse.f32s()?, grad.f32s()?];
-        let shape = attention_shape(seq, batch, heads, head_dim, causal);
+        let shape = attention_of(settings, dropout)?;
+        let [seq, batch, heads, head_dim] = [settings[0], settings[1], settings[2], settings[3]];
         made(&[seq, batch, 3, heads, head_dim], |dqkv| attention::attention_backward(read, &shape, dqkv))
     }
 
@@ -218,9 +295,20 @@ hot_ops! {
     ceExpSum(logits: u32, max: u32, targets: u32, start: u32, rows: u32, cols: u32, outs: &mut [u32]) -> () {
         let (logits, max, targets) = (span("ceExpSum", logits)?, span("ceExpSum", max)?, span("ceExpSum", targets)?);
         let shard = Shard { start: start as usize, rows: rows as usize, cols: cols as usize };
-        made_pair(outs, [&[rows, cols], &[2, rows]], |exp, stats| {
+        made_all(outs, [&[rows, cols], &[2, rows]], |[exp, stats]| {
             cross_entropy::exp_sum([logits.f32s()?, max.f32s()?], targets.slice()?, shard, exp, stats)
         })
+    }
+
+    /// The same with the logits turned into the exponentials; the statistics go to stats [2, rows].
+    ceExpSumInPlace(logits: u32, max: u32, targets: u32, start: u32, rows: u32, cols: u32, stats: u32) -> () {
+        let op = "ceExpSumInPlace";
+        let (logits, max, targets, stats) = (span(op, logits)?, span(op, max)?, span(op, targets)?, span(op, stats)?);
+        written_apart([(&logits, true), (&max, false), (&targets, false), (&stats, true)].into_iter())?;
+        let shard = Shard { start: start as usize, rows: rows as usize, cols: cols as usize };
+        // SAFETY: what is written shares no memory with anything else in the call.
+        let (logits, stats) = unsafe { (logits.f32s_mut()?, stats.f32s_mut()?) };
+        cross_entropy::exp_sum_in_place(logits, max.f32s()?, targets.slice()?, shard, stats)
     }
 
     /// In place: exp becomes (softmax - onehot(target)) * grad[row]; stats are summed over the ranks already.
@@ -233,19 +321,45 @@ hot_ops! {
         cross_entropy::backward(unsafe { exp.f32s_mut()? }, stats.f32s()?, targets.slice()?, shard, grad.f32s()?)
     }
 
-    /// One step of AdamW on flat tensors; hyper [lr, beta1, beta2, eps, weightDecay, biasCorrection1, biasCorrection2,
-    /// gradScale, decoupled].
-    adamW(p: u32, g: u32, m: u32, v: u32, hyper: u32) -> () {
-        let hyper = adamw::Hyper::read(span("adamW", hyper)?.f32s()?)?;
-        let (p, m, v) = (span("adamW", p)?, span("adamW", m)?, span("adamW", v)?);
-        let written = [&p, &m, &v];
-        all_apart(&written)?;
-        let mut g = span("adamW", g)?;
-        for target in written {
-            g = apart(target, g)?;
+    /// One step of AdamW on any number of flat runs, in one pass. handles: p, g, m, v of each run; hypers: one tensor for each run,
+    /// [lr, beta1, beta2, eps, weightDecay, biasCorrection1, biasCorrection2, gradScale, decoupled].
+    adamW(handles: &[u32], hypers: &[u32]) -> () {
+        let op = "adamW";
+        let (runs, rest) = handles.as_chunks::<4>();
+        if !rest.is_empty() || runs.len() != hypers.len() {
+            return Err(format!("{op}: {} handles and {} hypers do not fit. Pass four handles for each hyper.", handles.len(), hypers.len()));
         }
-        // SAFETY: the three are apart, and g shares no memory with them.
-        unsafe { adamw::adamw(p.f32s_mut()?, g.f32s()?, m.f32s_mut()?, v.f32s_mut()?, &hyper) }
+        let spans: Vec<Span> = handles.iter().map(|&handle| span(op, handle)).collect::<Result<_, _>>()?;
+        written_apart(spans.iter().enumerate().map(|(number, span)| (span, number % 4 != 1)))?;
+        let mut parts = Vec::with_capacity(runs.len());
+        for ([p, g, m, v], &hyper) in spans.as_chunks::<4>().0.iter().zip(hypers) {
+            let hyper = adamw::Hyper::read(span(op, hyper)?.f32s()?)?;
+            // SAFETY: what is written shares no memory with anything else in the call.
+            let [p, m, v] = unsafe { [p.f32s_mut()?, m.f32s_mut()?, v.f32s_mut()?] };
+            parts.push(adamw::Run { p, g: g.f32s()?, m, v, hyper });
+        }
+        adamw::adamw(parts)
+    }
+
+    /// silu(g) u (gate 0, SwiGLU) or gelu(g) u (gate 1, GeGLU, tanh form) of x + bias: x [rows, 2 * cols] with rows [g | u], bias
+    /// [2 * cols] or 0 for none.
+    biasGated(gate: u32, x: u32, bias: u32, rows: u32, cols: u32) -> u32 {
+        let op = "biasGated";
+        let (x, bias) = (span(op, x)?, optional(op, bias)?);
+        let (gate, bias) = (Gate::of(gate)?, f32s(&bias)?);
+        made(&[rows, cols], |y| bias_gated::bias_gated(gate, x.f32s()?, bias, [rows as usize, cols as usize], y))
+    }
+
+    /// The gradient of x; that of bias goes to dBias [2 * cols], or 0 for none.
+    biasGatedBackward(gate: u32, x: u32, bias: u32, grad: u32, rows: u32, cols: u32, d_bias: u32, accumulate: bool) -> u32 {
+        let op = "biasGatedBackward";
+        let (x, bias, grad, d_bias) = (span(op, x)?, optional(op, bias)?, span(op, grad)?, optional(op, d_bias)?);
+        let read = [&x, &grad].into_iter().chain(&bias).map(|span| (span, false));
+        written_apart(read.chain(d_bias.iter().map(|span| (span, true))))?;
+        // SAFETY: the sums share no memory with what is read.
+        let sums = d_bias.as_ref().map(|sums| unsafe { sums.f32s_mut() }).transpose()?.map(|sums| (sums, accumulate));
+        let (gate, bias, sizes) = (Gate::of(gate)?, f32s(&bias)?, [rows as usize, cols as usize]);
+        made(&[rows, 2, cols], |dx| bias_gated::bias_gated_backward(gate, [x.f32s()?, grad.f32s()?], bias, sizes, dx, sums))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::hot_op::hot_ops;
 use crate::tensors::{apart, build, insert, remove, span, whole};
 use kernels::{cast, fill, non_finite};
-use storage::{DType, Span};
+use storage::{Category, DType, Span};
 
 hot_ops! {
     /// A new tensor of `dtype` that holds a copy of `bytes`.
@@ -80,6 +80,18 @@ hot_ops! {
     /// Panics on purpose: proves that a panic becomes a JavaScript error.
     panicForTest() -> () {
         panic!("a planted panic")
+    }
+
+    /// Counts this thread's new tensors under a category from now on: 0 parameters, 1 gradients, 2 optimizer, 3 activations,
+    /// 4 workspace, 5 communication. Returns the one before.
+    setMemoryCategory(category: u32) -> u32 {
+        Ok(Category::from_code(category)?.make_current() as u32)
+    }
+
+    /// Counts the memory in which `h` lies under another category from now on.
+    categorize(h: u32, category: u32) -> () {
+        span("categorize", h)?.categorize(Category::from_code(category)?);
+        Ok(())
     }
 
     /// Ends a handle; false when it was not live.

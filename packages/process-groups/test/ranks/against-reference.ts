@@ -18,13 +18,13 @@ export interface Verdict {
   readonly fault: string | undefined;
 }
 
-const reducible = dtypes.filter((dtype) => dtype !== 'u8');
-const ops: readonly ReduceOp[] = ['sum', 'avg', 'max', 'min', 'product'];
+export const ops: readonly ReduceOp[] = ['sum', 'avg', 'max', 'min', 'product'];
 const sizes = [1, 5, 1027];
 /** Larger than what a rank can stage at once, and no multiple of any chunk. */
 const beyondStaging = 300_007;
 
-class Verdicts {
+/** What was compared so far. */
+export class Verdicts {
   readonly all: Verdict[] = [];
 
   expect(name: string, f: () => AnyTensor, expected: Values): void {
@@ -37,7 +37,8 @@ function rowsOf(values: Values, first: number, count: number, width: number): Va
   return values.slice(first * width, (first + count) * width);
 }
 
-function inputsOf(group: ProcessGroup, count: number, dtype: DType): Values[] {
+/** What each rank of a group puts in. */
+export function inputsOf(group: ProcessGroup, count: number, dtype: DType): Values[] {
   return group.ranks.map((rank) => valuesIn(rank, count, dtype));
 }
 
@@ -57,7 +58,7 @@ export function reductions({ world }: ParallelContext): Verdict[] {
       mine,
     );
   };
-  for (const dtype of reducible) for (const op of ops) for (const count of sizes) check(op, dtype, count);
+  for (const dtype of dtypes) for (const op of ops) for (const count of sizes) check(op, dtype, count);
   for (const count of sizes)
     verdicts.expect(
       `allReduce odd f32[${count}]`,

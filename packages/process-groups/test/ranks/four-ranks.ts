@@ -1,4 +1,3 @@
-import { MegatronError } from '@megatron-ts/errors';
 import {
   allGather,
   allReduce,
@@ -7,21 +6,32 @@ import {
   broadcast,
   exchange,
   finalizeGrads,
+  gatherToRoot,
   type GroupCounts,
   initializeModelParallel,
   type ParallelContext,
+  recv,
+  reduce,
   reduceScatter,
+  scatter,
+  send,
   type Work,
 } from '@megatron-ts/process-groups';
 import { ambient, type AnyTensor, filled, memoryStats, noGrad, Parameter, scope, tensor, wholeTensor } from '@megatron-ts/tensor';
 import { readdirSync } from 'node:fs';
 import { movements, reductions, type Verdict } from './against-reference.ts';
+import { type OwnGroups, ownGroups } from './own-groups.ts';
+import { rootedOperations } from './rooted-operations.ts';
+import { sentenceOf } from './sentence-of.ts';
+import { unevenOperations } from './uneven-operations.ts';
 
 /** What one rank of four saw. */
 export interface Seen {
   readonly reductions: Verdict[];
   readonly movements: Verdict[];
-  readonly u8: string;
+  readonly rooted: Verdict[];
+  readonly uneven: Verdict[];
+  readonly own: OwnGroups;
   readonly barrier: { readonly entered: bigint; readonly left: bigint };
   readonly work: ReturnType<typeof observeWork> & { readonly settled: readonly number[] };
   readonly subGroups: ReturnType<typeof subGroupSums>;
@@ -34,16 +44,6 @@ export interface Seen {
 }
 
 const self = Number(process.env['RANK']);
-
-function sentenceOf(f: () => unknown): string {
-  try {
-    f();
-  } catch (error) {
-    if (error instanceof MegatronError) return `${error.code} ${error.message}`;
-    throw error;
-  }
-  return 'nothing was refused';
-}
 
 function pause(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
@@ -125,11 +125,9 @@ async function severalContexts(whole: ParallelContext) {
     await using next = await initializeModelParallel(sizes);
     oneAfterAnother.push(sumOf(next, 'tp'), sumOf(next, 'pp'), sumOf(next, 'dp'));
   }
-  const unsorted = await initializeModelParallel({ ranks: [3, 2, 1, 0] }).then(
-    () => 'nothing was refused',
-    (error: unknown) => (error as Error).message,
-  );
-  return { sideBySide, places, afterOne, afterDestroy, stepAfterDestroy, oneAfterAnother, unsorted };
+  await using turned = await initializeModelParallel({ tensorModelParallelSize: 2, ranks: [3, 2, 1, 0] });
+  const backwards = { rank: turned.tp.rank, ranks: turned.tp.ranks, sum: sumOf(turned, 'tp') };
+  return { sideBySide, places, afterOne, afterDestroy, stepAfterDestroy, oneAfterAnother, backwards };
 }
 
 /** Three groups, started and waited for in an order of each rank's own. */
@@ -155,7 +153,13 @@ function counted({ world }: ParallelContext): GroupCounts {
     broadcast(t, { group: world }).wait();
     allToAll(t, { group: world }).wait();
     const [next, before] = [(world.rank + 1) % 4, (world.rank + 3) % 4];
+    reduce(t, { group: world, root: 2 }).wait();
+    gatherToRoot(t, { group: world }).wait();
+    scatter(t, { group: world, root: 1 }).wait();
     exchange({ group: world, sends: [{ peer: next, tensor: t }], receives: [{ peer: before, tensor: filled([8], {}) }] }).wait();
+    const sent = send(t, { group: world, peer: next });
+    recv(filled([8], {}), { group: world, peer: before }).wait();
+    sent.wait();
     barrier({ group: world }).wait();
   });
   return world.counts();
@@ -226,7 +230,9 @@ export async function seeFourRanks(): Promise<Seen> {
   return {
     reductions: reductions(ctx),
     movements: movements(ctx),
-    u8: sentenceOf(() => scope(() => void allReduce(tensor(Uint8Array.of(1)), { group: ctx.world }))),
+    rooted: rootedOperations(ctx),
+    uneven: unevenOperations(ctx),
+    own: await ownGroups(),
     barrier: meet(ctx),
     work: { ...observeWork(ctx), settled: await settledWork(ctx) },
     subGroups: subGroupSums(ctx),

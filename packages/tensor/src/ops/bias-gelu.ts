@@ -6,8 +6,8 @@ import { result } from '../result.ts';
 import { extentOf, formatShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
-import { empty } from './in-place.ts';
 import { requireDType } from './operands.ts';
+import { targetOf } from './weight-grad.ts';
 
 /**
  * `gelu(x + bias)` in one pass, tanh form; `x` `[…, h]`, bias `[h]`.
@@ -25,12 +25,9 @@ export function biasGelu<P extends Whole>(x: Tensor<P>, bias: Tensor<P>): Tensor
   const rows = x.numel / cols;
   const form = { shape: x.shape, dtype: x.dtype, placement: x.placement };
   const backward = (grad: AnyTensor) => {
-    const parameter = bias.requiresGrad ? bias.asParameter : undefined;
-    const target = parameter?.gradTarget();
-    const made = bias.requiresGrad && parameter === undefined ? empty(bias.shape) : null;
-    const dBias = target?.tensor.handle ?? made?.handle ?? 0;
-    const handle = engine.biasGeluBackward(x.handle, bias.handle, grad.handle, rows, cols, dBias, target?.accumulate ?? false);
-    return [result('biasGelu', handle, form), made];
+    const to = targetOf(bias);
+    const handle = engine.biasGeluBackward(x.handle, bias.handle, grad.handle, rows, cols, to.handle, to.accumulate);
+    return [result('biasGelu', handle, form), to.made];
   };
   return record(result('biasGelu', engine.biasGelu(x.handle, bias.handle, rows, cols), form), {
     op: 'biasGelu',

@@ -27,7 +27,7 @@ function raw(op: Op, a: AnyTensor, b: AnyTensor): AnyTensor {
   requireSameDType(op, a, b);
   requireNumbers(op, a);
   const shape = broadcastShape(op, a.shape, b.shape);
-  return result(op, engine.binary(codes[op], a.handle, b.handle, elementLayout(shape, a.shape, b.shape)), {
+  return result(op, engine.binary(codes[op], a.handle, b.handle, elementLayout(op, shape, [a.shape, b.shape])), {
     shape,
     dtype: a.dtype,
     placement: a.placement as Placement,

@@ -14,7 +14,7 @@ export function compareRaw(op: keyof typeof codes, a: AnyTensor, b: AnyTensor | 
     return result(op, engine.compareScalar(codes[op], a.handle, b), { shape: a.shape, dtype: 'u8', placement: a.placement as Placement });
   requireSameDType(op, a, b);
   const shape = broadcastShape(op, a.shape, b.shape);
-  return result(op, engine.compare(codes[op], a.handle, b.handle, elementLayout(shape, a.shape, b.shape)), {
+  return result(op, engine.compare(codes[op], a.handle, b.handle, elementLayout(op, shape, [a.shape, b.shape])), {
     shape,
     dtype: 'u8',
     placement: a.placement as Placement,

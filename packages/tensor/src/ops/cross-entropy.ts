@@ -2,10 +2,10 @@ import { ShapeError } from '@megatron-ts/errors';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
-import { result } from '../result.ts';
 import { extentOf, formatShape, numel, sameShape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
+import { lossOfStatistics } from './loss-of-statistics.ts';
 import { requireDType } from './operands.ts';
 
 const outs = new Uint32Array(2);
@@ -45,7 +45,7 @@ export function shardedCrossEntropy(logits: AnyTensor, targets: AnyTensor, shard
   const exps: AnyTensor = new Tensor(expHandle, { shape: logits.shape, dtype: 'f32', placement: logits.placement as Placement });
   const stats = new Tensor(statsHandle, { shape: [2, rows], dtype: 'f32', placement: 'replicated' }); // sum of exponentials, target logit
   shards.sum(stats);
-  const loss = lossOf(stats, targets.shape);
+  const loss = lossOfStatistics(stats, targets.shape);
   return record(loss, {
     op: 'crossEntropy',
     inputs: [logits],
@@ -56,16 +56,6 @@ export function shardedCrossEntropy(logits: AnyTensor, targets: AnyTensor, shard
       return [exps];
     },
   });
-}
-
-function lossOf(stats: AnyTensor, shape: readonly number[]): Tensor {
-  const rows = numel(shape);
-  const half = (at: number) => engine.alias(stats.handle, at * rows, rows);
-  const [sums, predicted] = [half(0), half(1)];
-  const logs = engine.unary(2, sums); // log
-  const loss = engine.binary(1, logs, predicted, new Uint32Array(0)); // sub
-  for (const handle of [sums, predicted, logs]) engine.release(handle);
-  return result('crossEntropy', loss, { shape: [...shape], dtype: 'f32', placement: 'replicated' });
 }
 
 /**

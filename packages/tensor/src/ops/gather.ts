@@ -1,5 +1,6 @@
 import { ShapeError } from '@megatron-ts/errors';
 import { engine } from '../engine.ts';
+import { layoutWords } from '../layout-words.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
 import { result } from '../result.ts';
@@ -21,12 +22,8 @@ export function gather<P extends Placement>(x: Tensor<P>, dim: number, index: An
       'SHAPE_MISMATCH',
       `${where('gather')}: index ${formatShape(index.shape)} must agree with ${formatShape(x.shape)} in every dim but ${at}. Reshape or expand the index.`,
     );
-  const layout = Uint32Array.of(
-    numel(x.shape.slice(0, at)),
-    extentOf(x.shape, at),
-    extentOf(index.shape, at),
-    numel(x.shape.slice(at + 1)),
-  );
+  const extents = [numel(x.shape.slice(0, at)), extentOf(x.shape, at), extentOf(index.shape, at), numel(x.shape.slice(at + 1))];
+  const layout = layoutWords('gather', extents);
   const form = { shape: index.shape, dtype: x.dtype, placement: x.placement };
   return record(result('gather', engine.gather(x.handle, index.handle, layout), form), {
     op: 'gather',

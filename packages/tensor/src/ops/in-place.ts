@@ -1,7 +1,7 @@
 import { type DType, dtypeCode } from '../dtype.ts';
 import { engine } from '../engine.ts';
 import { result } from '../result.ts';
-import { numel, type Shape } from '../shape.ts';
+import { numel, requireShape, type Shape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 
 /** `target += alpha · source`, in place and unrecorded. */
@@ -27,8 +27,9 @@ export interface FilledOptions {
   readonly dtype?: DType;
 }
 
-/** A tensor of one value. */
+/** A tensor of one value. @throws ShapeError INVALID_EXTENT, TOO_LARGE */
 export function filled(shape: Shape, { value = 0, dtype = 'f32' }: FilledOptions): Tensor {
+  requireShape('filled', shape);
   return result('filled', engine.filled(dtypeCode(dtype), numel(shape), value), { shape: [...shape], dtype, placement: 'replicated' });
 }
 
@@ -42,7 +43,11 @@ export function ones(shape: Shape, dtype: DType = 'f32'): Tensor {
   return filled(shape, { value: 1, dtype });
 }
 
-/** Memory of `shape` whose values are whatever was there: for receives and collectives that write all of it. */
+/**
+ * Memory of `shape` whose values are whatever was there: for receives and collectives that write all of it.
+ * @throws ShapeError INVALID_EXTENT, TOO_LARGE
+ */
 export function empty(shape: Shape, dtype: DType = 'f32'): Tensor {
+  requireShape('empty', shape);
   return new Tensor(engine.empty(dtypeCode(dtype), numel(shape)), { shape: [...shape], dtype, placement: 'replicated' });
 }

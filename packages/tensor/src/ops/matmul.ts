@@ -1,5 +1,6 @@
 import { ShapeError } from '@megatron-ts/errors';
 import { engine } from '../engine.ts';
+import { layoutWords } from '../layout-words.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
 import { result } from '../result.ts';
@@ -32,7 +33,7 @@ function product({ a, b, transposeA = false, transposeB = false }: Product): Any
   const batch = broadcastShape('matmul', batchOf(a), batchOf(b));
   const [left, right] = [repeated(a, batch), repeated(b, batch)];
   const strides = [numel(batchOf(left)) === 1 ? 0 : rows * inner, numel(batchOf(right)) === 1 ? 0 : inner * cols];
-  const layout = Uint32Array.of(numel(batch), rows, cols, inner, ...strides, transposeA ? 1 : 0, transposeB ? 1 : 0);
+  const layout = layoutWords('matmul', [numel(batch), rows, cols, inner, ...strides, transposeA ? 1 : 0, transposeB ? 1 : 0]);
   return result('matmul', engine.matmul(left.handle, right.handle, layout), {
     shape: [...batch, rows, cols],
     dtype: a.dtype,

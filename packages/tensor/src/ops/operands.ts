@@ -1,5 +1,6 @@
 import { DTypeError } from '@megatron-ts/errors';
 import { isFloating } from '../dtype.ts';
+import { layoutWords } from '../layout-words.ts';
 import { broadcastStrides, formatShape, sameShape, type Shape } from '../shape.ts';
 import type { AnyTensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
@@ -7,9 +8,9 @@ import { where } from '../where-in-model.ts';
 const dense = new Uint32Array(0);
 
 /** What the engine is told of an element-wise operation: nothing for equal shapes, else the result's shape and each operand's strides. */
-export function elementLayout(target: Shape, ...operands: readonly Shape[]): Uint32Array {
+export function elementLayout(op: string, target: Shape, operands: readonly Shape[]): Uint32Array {
   if (operands.every((shape) => sameShape(shape, target))) return dense;
-  return Uint32Array.of(target.length, ...target, ...operands.flatMap((shape) => broadcastStrides(shape, target)));
+  return layoutWords(op, [target.length, ...target, ...operands.flatMap((shape) => broadcastStrides(shape, target))]);
 }
 
 /** @throws DTypeError DTYPE_MISMATCH */

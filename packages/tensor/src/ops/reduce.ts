@@ -1,5 +1,6 @@
 import { ShapeError } from '@megatron-ts/errors';
 import { engine } from '../engine.ts';
+import { layoutWords } from '../layout-words.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
 import { result } from '../result.ts';
@@ -56,7 +57,7 @@ function planOf(op: Op, shape: Shape, dims: Dims): Plan {
 function apply(op: Op, x: AnyTensor, dims: Dims, { keepDims = false }: ReduceOptions): AnyTensor {
   if (x.dtype !== 'f32') requireDType(op, { x }, 'f32', 'f64');
   const plan = planOf(op, x.shape, dims);
-  const handle = engine.reduce(codes[op], x.handle, Uint32Array.of(x.shape.length, ...x.shape, ...plan.mask));
+  const handle = engine.reduce(codes[op], x.handle, layoutWords(op, [x.shape.length, ...x.shape, ...plan.mask]));
   const y = result(op, handle, { shape: keepDims ? plan.kept : plan.dropped, dtype: x.dtype, placement: x.placement as Placement });
   const extreme = op === 'max' || op === 'min';
   return record(y, {

@@ -12,7 +12,7 @@ function raw(condition: AnyTensor, a: AnyTensor, b: AnyTensor): AnyTensor {
   requireDType('where', { condition }, 'u8');
   requireSameDType('where', a, b);
   const shape = broadcastShape('where', broadcastShape('where', condition.shape, a.shape), b.shape);
-  const layout = elementLayout(shape, condition.shape, a.shape, b.shape);
+  const layout = elementLayout('where', shape, [condition.shape, a.shape, b.shape]);
   return result('where', engine.select(condition.handle, a.handle, b.handle, layout), {
     shape,
     dtype: a.dtype,

@@ -1,9 +1,10 @@
 import { ShapeError } from '@megatron-ts/errors';
 import { engine } from '../engine.ts';
+import { layoutWords, requireWord } from '../layout-words.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
 import { result } from '../result.ts';
-import { broadcastStrides, extentOf, formatShape, numel, resolveDim, sameShape, type Shape, stridesOf } from '../shape.ts';
+import { broadcastStrides, extentOf, formatShape, numel, requireShape, resolveDim, sameShape, type Shape, stridesOf } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
 import { sumToShape } from './binary.ts';
@@ -38,7 +39,8 @@ interface View {
 }
 
 function readView(op: string, x: AnyTensor, { shape, strides, offset }: View): AnyTensor {
-  const handle = engine.strided(x.handle, Uint32Array.of(shape.length, ...shape, ...strides), offset);
+  requireWord(op, offset);
+  const handle = engine.strided(x.handle, layoutWords(op, [shape.length, ...shape, ...strides]), offset);
   return result(op, handle, { shape, dtype: x.dtype, placement: x.placement as Placement });
 }
 
@@ -87,14 +89,15 @@ export function slice<P extends Placement>(x: Tensor<P>, dim: number, { start, e
   const view = { shape: x.shape.map((own, i) => (i === at ? stop - start : own)), strides, offset: start * (strides[at] ?? 0) };
   const backward = (grad: AnyTensor) => {
     const whole = filled(x.shape, { dtype: grad.dtype });
-    engine.stridedSet(whole.handle, grad.handle, Uint32Array.of(view.shape.length, ...view.shape, ...view.strides), view.offset);
+    engine.stridedSet(whole.handle, grad.handle, layoutWords('slice', [view.shape.length, ...view.shape, ...view.strides]), view.offset);
     return [whole];
   };
   return record(readView('slice', x, view), { op: 'slice', inputs: [x], saved: [], backward });
 }
 
-/** Repeated to `shape` by broadcasting. @throws ShapeError SHAPE_MISMATCH */
+/** Repeated to `shape` by broadcasting. @throws ShapeError SHAPE_MISMATCH, INVALID_EXTENT, TOO_LARGE */
 export function expand<P extends Placement>(x: Tensor<P>, shape: Shape): Tensor<P> {
+  requireShape('expand', shape);
   const offset = shape.length - x.shape.length;
   if (offset < 0 || x.shape.some((extent, dim) => extent !== 1 && extent !== shape[dim + offset]))
     throw new ShapeError(
@@ -124,14 +127,11 @@ export function cat<P extends Placement>(parts: readonly Tensor<P>[], dim = 0): 
   const shape = first.shape.map((extent, i) => (i === at ? total : extent));
   const strides = stridesOf(shape);
   const out = filled(shape, { dtype: first.dtype });
-  tensors.forEach((tensor, i) =>
-    engine.stridedSet(
-      out.handle,
-      tensor.handle,
-      Uint32Array.of(shape.length, ...tensor.shape, ...strides),
-      (starts[i] ?? 0) * (strides[at] ?? 0),
-    ),
-  );
+  tensors.forEach((tensor, i) => {
+    const offset = (starts[i] ?? 0) * (strides[at] ?? 0);
+    requireWord('cat', offset);
+    engine.stridedSet(out.handle, tensor.handle, layoutWords('cat', [shape.length, ...tensor.shape, ...strides]), offset);
+  });
   const whole = new Tensor<P>(engine.alias(out.handle, 0, out.numel), { shape, dtype: first.dtype, placement: first.placement });
   const backward = (grad: AnyTensor) =>
     tensors.map((tensor, i) =>

@@ -37,3 +37,24 @@ export function plainGrads(weights: readonly WeightGradient[], grad: AnyTensor):
 export function parameterGrads(weights: readonly WeightGradient[], grad: AnyTensor): void {
   for (const { weight, write } of weights) parameterGrad(weight, write(grad));
 }
+
+/** Where one pass writes the gradient of a vector beside that of its input. */
+export interface VectorTarget {
+  /** Engine memory; 0 when no gradient is wanted. */
+  readonly handle: number;
+  /** Add to it instead of overwriting it. */
+  readonly accumulate: boolean;
+  /** The gradient to deliver, of a vector that is no parameter. */
+  readonly made: AnyTensor | null;
+}
+
+/** Gradient memory of a vector: a parameter's target, a fresh tensor, or nothing. */
+export function targetOf(vector: AnyTensor | undefined): VectorTarget {
+  if (vector?.requiresGrad !== true) return { handle: 0, accumulate: false, made: null };
+  if (vector.asParameter !== undefined) {
+    const { tensor, accumulate } = vector.asParameter.gradTarget();
+    return { handle: tensor.handle, accumulate, made: null };
+  }
+  const made = empty(vector.shape);
+  return { handle: made.handle, accumulate: false, made };
+}

@@ -1,0 +1,141 @@
+import { engine } from '../engine.ts';
+import { scope } from '../scope.ts';
+import { type AnyTensor, Tensor } from '../tensor.ts';
+import type { ShardReduction } from './cross-entropy.ts';
+import { copyInto, empty } from './in-place.ts';
+import { lossOfStatistics } from './loss-of-statistics.ts';
+import { alias } from './view.ts';
+
+/** Logits that a chunk should have: 32 MiB, a share of the outermost cache. */
+const chunkLogits = 2 ** 23;
+/** A chunk's tokens are a multiple of this, and never fewer: below it, reading the weight anew for each chunk shows. */
+const fewTokens = 512;
+
+/** What a head multiplies and compares. */
+export interface Head {
+  /** Hidden states, `[…, h]`. */
+  readonly x: AnyTensor;
+  /** `[v, h]`, the columns from `shards.firstColumn` on. */
+  readonly weight: AnyTensor;
+  /** Token after each (i32), `[…]`. */
+  readonly targets: AnyTensor;
+  /** The exchanges with other shards of the vocabulary. */
+  readonly shards: ShardReduction;
+  /** Factor of each token's loss, `[rows]`. */
+  readonly factors: AnyTensor;
+}
+
+/** What the forward pass keeps of each row, so that a second pass needs no exchange: maximum, sum of exponentials, target's logit. */
+interface RowStatistics {
+  readonly max: AnyTensor;
+  /** Chunk after chunk, each `[2, rows of the chunk]`. */
+  readonly sums: AnyTensor;
+}
+
+/** Where gradients go. */
+export interface HeadGradients {
+  /** Gradient of the hidden states. */
+  readonly input: AnyTensor;
+  /** Gradient of the weight, overwritten; absent when it is not wanted. */
+  readonly weight: AnyTensor | undefined;
+}
+
+/** The token rows of one chunk. */
+interface Chunk {
+  readonly start: number;
+  readonly count: number;
+}
+
+/**
+ * A linear layer and the cross entropy of its result, over chunks of tokens whose limits follow from the shapes alone: only one chunk of
+ * logits exists at a time, and becomes its own gradient in place.
+ */
+export class HeadChunks {
+  /** What it was made of. */
+  readonly head: Head;
+  private readonly rows: number;
+  private readonly inner: number;
+  private readonly cols: number;
+  private readonly chunks: readonly Chunk[];
+  /** What a second pass reads. */
+  readonly statistics: RowStatistics;
+
+  constructor(head: Head) {
+    this.head = head;
+    this.rows = head.targets.numel;
+    [this.cols, this.inner] = head.weight.shape as [number, number];
+    const size = Math.max(1, Math.floor(chunkLogits / this.cols / fewTokens)) * fewTokens;
+    this.chunks = Array.from({ length: Math.ceil(this.rows / size) }, (_, i) => ({
+      start: i * size,
+      count: Math.min(size, this.rows - i * size),
+    }));
+    this.statistics = { max: empty([this.rows]), sums: empty([2 * this.rows]) };
+  }
+
+  /** Losses `[rows]`, times their factors; with `gradients`, those of the sum of all losses. */
+  forward(gradients: HeadGradients | undefined): AnyTensor {
+    const losses = empty([this.rows]);
+    this.overChunks((logits, chunk) => {
+      const { shards, targets, factors } = this.head;
+      const { start, count } = chunk;
+      const max = new Tensor(engine.ceRowMax(logits.handle, count, this.cols), { shape: [count], dtype: 'f32', placement: 'replicated' });
+      shards.maximum(max);
+      copyInto(alias(this.statistics.max, [count], start), max);
+      const sums = alias(this.statistics.sums, [2, count], 2 * start);
+      const own = alias(targets, [count], start);
+      engine.ceExpSumInPlace(logits.handle, max.handle, own.handle, shards.firstColumn, count, this.cols, sums.handle);
+      shards.sum(sums);
+      copyInto(alias(losses, [count], start), lossOfStatistics(sums, [count]).mul(alias(factors, [count], start)));
+      if (gradients !== undefined) this.gradientsOf(logits, chunk, { factors, gradients });
+    });
+    return losses;
+  }
+
+  /** Computes the logits once more, for the gradients of the losses times `factors` `[rows]`. */
+  recompute(factors: AnyTensor, gradients: HeadGradients): void {
+    this.overChunks((logits, chunk) => {
+      const { shards, targets } = this.head;
+      const { start, count } = chunk;
+      const [max, own, sums] = [alias(this.statistics.max, [count], start), alias(targets, [count], start), empty([2, count])];
+      engine.ceExpSumInPlace(logits.handle, max.handle, own.handle, shards.firstColumn, count, this.cols, sums.handle);
+      this.gradientsOf(logits, chunk, { factors, gradients });
+    });
+  }
+
+  private overChunks(visit: (logits: AnyTensor, chunk: Chunk) => void): void {
+    const { x, weight } = this.head;
+    scope(() => {
+      const buffer = empty([this.chunks[0]?.count ?? 0, this.cols]);
+      for (const chunk of this.chunks)
+        scope(() => {
+          const { start, count } = chunk;
+          const logits = alias(buffer, [count, this.cols]); // [rows of the chunk, v]
+          const layout = Uint32Array.of(1, count, this.cols, this.inner, 0, 0, 0, 1); // x · weightᵀ
+          engine.matmulInto(logits.handle, alias(x, [count, this.inner], start * this.inner).handle, weight.handle, layout, false);
+          visit(logits, chunk);
+        });
+    });
+  }
+
+  /** Turns a chunk's exponentials into the gradient of its logits, and multiplies. */
+  private gradientsOf(
+    exponentials: AnyTensor,
+    { start, count }: Chunk,
+    { factors, gradients }: { readonly factors: AnyTensor; readonly gradients: HeadGradients },
+  ): void {
+    const { x, weight, targets, shards } = this.head;
+    const { inner, cols } = this;
+    const [sums, own, scale] = [
+      alias(this.statistics.sums, [2, count], 2 * start),
+      alias(targets, [count], start),
+      alias(factors, [count], start),
+    ];
+    engine.ceBackward(exponentials.handle, sums.handle, own.handle, shards.firstColumn, count, cols, scale.handle);
+    const hidden = (tensor: AnyTensor) => alias(tensor, [count, inner], start * inner).handle;
+    const inputLayout = Uint32Array.of(1, count, inner, cols, 0, 0, 0, 0); // grad · weight: [rows of the chunk, h]
+    engine.matmulInto(hidden(gradients.input), exponentials.handle, weight.handle, inputLayout, false);
+    if (gradients.weight === undefined) return;
+    const weightLayout = Uint32Array.of(1, cols, inner, count, 0, 0, 1, 0); // gradᵀ · x: [v, h]
+    engine.matmulInto(gradients.weight.handle, exponentials.handle, hidden(x), weightLayout, start > 0);
+  }
+}

@@ -1,0 +1,112 @@
+import { ShapeError } from '@megatron-ts/errors';
+import { ambient } from '../ambient.ts';
+import { record } from '../node.ts';
+import { tensor } from '../read.ts';
+import { formatShape, sameShape } from '../shape.ts';
+import type { AnyTensor, Tensor } from '../tensor.ts';
+import { where } from '../where-in-model.ts';
+import type { ShardReduction } from './cross-entropy.ts';
+import { HeadChunks, type HeadGradients } from './head-chunks.ts';
+import { axpy, copyInto, empty, filled, scaleInPlace } from './in-place.ts';
+import { requireDType } from './operands.ts';
+import { alias } from './view.ts';
+
+/** Options of `shardedLinearCrossEntropy`. */
+export interface ShardedLinearCrossEntropyOptions {
+  /** The exchanges with other shards of the vocabulary. */
+  readonly shards: ShardReduction;
+  /** Target of tokens whose loss is 0 and which have no gradient; none by default. */
+  readonly ignoreIndex?: number | undefined;
+}
+
+/**
+ * `crossEntropy(linear(x, weight), targets)` of each row without ever holding the logits of all rows: `x` `[…, h]`, weight `[v, h]`,
+ * targets (i32) `[…]`, result `[…]`. A recorded forward also computes the gradients of the sum of the losses, for which nothing has to be
+ * computed twice; backward scales them when all losses have one gradient, and computes them anew, for a product more, when not. The
+ * weight's gradient is made in the parameter's gradient memory while that is free, else beside it and added. Losses and the gradient
+ * of `x` have the bits of the two operations; that of the weight is a sum over chunks, and close.
+ * @throws ShapeError SHAPE_MISMATCH
+ * @source Hsu et al. 2024, Liger Kernel, section 3.2; Shoeybi et al. 2019, section 3
+ */
+export function shardedLinearCrossEntropy(
+  x: AnyTensor,
+  weight: AnyTensor,
+  targets: AnyTensor,
+  { shards, ignoreIndex }: ShardedLinearCrossEntropyOptions,
+): Tensor {
+  check(x, weight, targets);
+  const factors = factorsOf(targets, ignoreIndex); // [rows]
+  const chunks = new HeadChunks({ x, weight, targets, shards, factors });
+  const borrower = {};
+  const needsGradients = ambient.recording && (x.requiresGrad || weight.requiresGrad);
+  const early = needsGradients ? memoryOf(x, weight, borrower) : undefined;
+  const losses = alias(chunks.forward(early), targets.shape);
+  const { max, sums } = chunks.statistics;
+  const held = early === undefined ? [] : [early.input, ...(early.weight === undefined ? [] : [early.weight])];
+  return record(losses as Tensor, {
+    op: 'linearCrossEntropy',
+    inputs: [x, weight],
+    saved: [x, weight, targets, factors, max, sums, ...held],
+    backward: (grad) => {
+      const scale = commonValue(grad);
+      const isKept = weight.asParameter?.requiresGrad !== true || weight.asParameter.hasLent(borrower);
+      const gradients = scale !== undefined && isKept ? early : undefined;
+      const made = gradients ?? again(chunks, scale === undefined ? alias(grad, [grad.numel]).mul(factors) : factors);
+      if (scale !== undefined && scale !== 1) scaleInPlace(made.input, scale);
+      return [made.input, made.weight === undefined ? null : contribute(weight, made.weight, scale ?? 1)];
+    },
+  });
+}
+
+function check(x: AnyTensor, weight: AnyTensor, targets: AnyTensor): void {
+  requireDType('linearCrossEntropy', { x, weight }, 'f32');
+  requireDType('linearCrossEntropy', { targets }, 'i32');
+  if (weight.shape.length === 2 && x.shape.at(-1) === weight.shape[1] && sameShape(x.shape.slice(0, -1), targets.shape)) return;
+  const shapes = `x ${formatShape(x.shape)}, weight ${formatShape(weight.shape)} and targets ${formatShape(targets.shape)}`;
+  throw new ShapeError(
+    'SHAPE_MISMATCH',
+    `${where('linearCrossEntropy')}: ${shapes} are not […, h], [v, h] and […]. Make the last extents equal, and give a target for each row.`,
+  );
+}
+
+/** 1 for each token, 0 for those whose target says so. */
+function factorsOf(targets: AnyTensor, ignoreIndex: number | undefined): Tensor {
+  const rows = targets.numel;
+  if (ignoreIndex === undefined) return filled([rows], { value: 1 });
+  return tensor(Float32Array.from(targets.toArray<'i32'>(), (target) => (target === ignoreIndex ? 0 : 1)));
+}
+
+/** Memory for both gradients; none while the weight's is lent to another. */
+function memoryOf(x: AnyTensor, weight: AnyTensor, borrower: object): HeadGradients | undefined {
+  if (!weight.requiresGrad) return { input: empty(x.shape), weight: undefined };
+  const own = weight.asParameter === undefined ? empty(weight.shape) : weight.asParameter.lendGradMemory(borrower);
+  return own === undefined ? undefined : { input: empty(x.shape), weight: own };
+}
+
+/** Both gradients from a second pass. */
+function again(chunks: HeadChunks, factors: AnyTensor): HeadGradients {
+  const { x, weight } = chunks.head;
+  const gradients = memoryOf(x, weight, chunks) ?? { input: empty(x.shape), weight: empty(weight.shape) };
+  chunks.recompute(factors, gradients);
+  return gradients;
+}
+
+/** The one value of all elements; undefined when they differ. */
+function commonValue(grad: AnyTensor): number | undefined {
+  const values = grad.toArray<'f32'>();
+  const [first = 1] = values;
+  return values.every((value) => value === first) ? first : undefined;
+}
+
+/** Hands over the weight's gradient times `scale`: to the parameter, in whose memory it may lie already, or as a tensor. */
+function contribute(weight: AnyTensor, made: AnyTensor, scale: number): AnyTensor | null {
+  const target = weight.asParameter?.gradTarget();
+  if (target?.accumulate === true) {
+    axpy(target.tensor, scale, made);
+    return null;
+  }
+  if (scale !== 1) scaleInPlace(made, scale);
+  if (target === undefined) return made;
+  if (target.tensor.handle !== made.handle) copyInto(target.tensor, made);
+  return null;
+}

@@ -1,0 +1,27 @@
+import { type Addends, addRmsNorm, Module, Parameter, rmsNorm, type SumAndNorm, type Tensor, type Whole } from '@megatron-ts/tensor';
+import { replicatedMeta, requireSizes } from '@megatron-ts/tensor-parallel';
+import type { LayerNormModuleOptions } from './layer-norm.ts';
+
+/** `x / sqrt(mean(x²) + eps) · weight` over the last dim, wherever `x` lives. @source Zhang and Sennrich 2019, equation 4 */
+export class RMSNorm extends Module {
+  /** Scale, `[h]`. */
+  readonly weight: Parameter;
+  private readonly eps: number;
+
+  /** @throws ConfigError INVALID_OPTION */
+  constructor({ hiddenSize, eps = 1e-5, sequenceParallel }: LayerNormModuleOptions) {
+    super();
+    requireSizes('RMSNorm', { hiddenSize });
+    this.weight = new Parameter({ shape: [hiddenSize], init: { kind: 'ones' }, meta: replicatedMeta([hiddenSize], sequenceParallel) });
+    this.eps = eps;
+  }
+
+  /** `x` `[…, h]` to the same shape. */
+  override forward<P extends Whole>(x: Tensor<P>): Tensor<P>;
+  /** The sum of `x` and the addends, and its norm, in one pass. */
+  override forward<P extends Whole>(x: Tensor<P>, addends: Addends<P>): SumAndNorm<P>;
+  override forward<P extends Whole>(x: Tensor<P>, addends?: Addends<P>): Tensor<P> | SumAndNorm<P> {
+    const { weight, eps } = this;
+    return addends === undefined ? rmsNorm(x, { weight, eps }) : addRmsNorm(x, { weight, eps, ...addends });
+  }
+}
