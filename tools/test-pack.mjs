@@ -69,7 +69,7 @@ run('tsup', [node, 'node_modules/tsup/dist/cli-default.js', '--silent']);
 const { platform, native, core } = stage();
 const tarballs = [platform, native, core].map(pack);
 checkNames(core);
-run('surface', [node, 'tools/check-surface.mjs', 'packages/core/dist', 'index', 'schedule', 'testing']);
+run('surface', [node, 'tools/check-surface.mjs', 'packages/core/dist', 'index', 'flight-recorder', 'schedule', 'testing']);
 for (const tarball of tarballs.slice(1)) checkManifest(tarball);
 
 const home = mkdtempSync(join(tmpdir(), 'megatron-pack-'));

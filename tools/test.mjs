@@ -1,6 +1,6 @@
 // cargo test and vitest, counted together; the last line is `N passed, N failed`.
-//   --full        runs tests/full as well
-//   other words   go to vitest, which then runs alone
+//   --full        runs tests/full as well, and process groups over MPI: tools/mpi.mjs fetches the libraries, which needs python3
+//   other words   go to vitest, which then runs without the usual cargo tests
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 
@@ -8,8 +8,10 @@ const counts = 'build/vitest-counts.json';
 const full = process.argv.includes('--full');
 const words = process.argv.slice(2).filter((word) => word !== '--full');
 
-function runCargo() {
-  const args = ['test', '--workspace', '--exclude', 'megatron-binding', '--no-fail-fast', '--quiet'];
+const usual = ['--workspace', '--exclude', 'megatron-binding'];
+
+function runCargo(selection) {
+  const args = ['test', ...selection, '--no-fail-fast', '--quiet'];
   const { status, stdout } = spawnSync('cargo', args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   const text = stdout ?? '';
   process.stdout.write(text);
@@ -18,6 +20,23 @@ function runCargo() {
   const failed = results.reduce((sum, [, , count]) => sum + Number(count), 0);
   // It did not compile, or a test process died.
   return { passed, failed: status !== 0 && failed === 0 ? 1 : failed };
+}
+
+/** Process groups over MPI on one host and, where this machine can make network namespaces, on two. */
+function runMpi() {
+  const { status } = spawnSync(process.execPath, ['tools/mpi.mjs'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  if (status !== 0) return { passed: 0, failed: 1 };
+  const tests = ['mpi', 'mpi_contract', ...(canMakeHosts() ? ['mpi_hosts'] : [])];
+  return runCargo(['-p', 'megatron-comm', '--features', 'mpi-tests', ...tests.flatMap((test) => ['--test', test])]);
+}
+
+/** Says so when it cannot: two hosts on one machine need root and the tools for network namespaces. */
+function canMakeHosts() {
+  const name = `megatron-${process.pid}`;
+  const { status, stderr, error } = spawnSync('ip', ['netns', 'add', name], { encoding: 'utf8' });
+  if (status === 0) spawnSync('ip', ['netns', 'delete', name]);
+  else console.log(`test: not run: MPI on two hosts, since this machine makes no network namespaces (${error?.message ?? stderr.trim()}).`);
+  return status === 0;
 }
 
 function runVitest() {
@@ -41,7 +60,7 @@ function readCounts() {
   }
 }
 
-const results = [...(words.length === 0 ? [runCargo()] : []), runVitest()];
+const results = [...(words.length === 0 ? [runCargo(usual)] : []), ...(full ? [runMpi()] : []), runVitest()];
 const passed = results.reduce((sum, result) => sum + result.passed, 0);
 const failed = results.reduce((sum, result) => sum + result.failed, Number(process.env.MEGATRON_FAILED_STEPS ?? 0));
 console.log(`\n${passed} passed, ${failed} failed`);

@@ -1,5 +1,9 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { example, numbersAfter, type ProgramEnd, runExample, runProgram } from './run-example.ts';
+import { expectProof } from './expect-proof.ts';
+import { numbersAfter, type ProgramEnd, runAlone, runExample } from './run-example.ts';
 
 const clean = { code: 0, stderr: '', orphans: [], sharedMemory: [] };
 
@@ -25,7 +29,7 @@ describe('01, a parallel MLP', () => {
     expectSamePrint(two, one);
     expect(four).toEqual(two); // the same tensor-parallel sums, and the mean of equal gradients: bitwise
     expect(one[19]).toBeLessThan((one[0] ?? 0) / 3);
-    const alone = await runProgram(['--conditions=@megatron-ts/source', '--import', 'tsx', example('01-parallel-mlp.ts')]);
+    const alone = await runAlone('01-parallel-mlp.ts');
     expect(curveOf(alone, 20)).toEqual(one);
   });
 });
@@ -66,5 +70,26 @@ describe('04, a schedule of one’s own', () => {
     const last = stderr.trimEnd().split('\n').at(-1);
     expect(last).toMatch(/rank \d failed with exit code 1: ConfigError: initializeModelParallel: /);
     expect(last).toContain('tensor 1 x pipeline 2 = 2 does not divide the world size 3. Launch 2 or 4 ranks, or change a size.');
+  });
+});
+
+describe('05, an offline proof', () => {
+  it('proves a step of 128 ranks, and finds the rank that calls on another group', async () => {
+    expectProof(await runAlone('05-offline-proof.ts', ['128']), 128);
+  });
+});
+
+describe('06, ranks that disagree', () => {
+  it('ends on all ranks by one sentence, with a table of who did what, and leaves the flight records', async () => {
+    const records = mkdtempSync(join(tmpdir(), 'megatron-example-'));
+    const env = { MEGATRON_RECORDER_DIR: records, MEGATRON_SLOW_MS: '500' };
+    const end = await runExample('06-when-ranks-disagree.ts', 4, { env });
+    expect(end).toMatchObject({ code: 1, orphans: [], sharedMemory: [] });
+    expect(end.stderr).toMatch(
+      /MISMATCH: .*rank 2 waits for rank 0 in barrier#\d+ \(before the checkpoint\) on group tp.*they wait for each other/,
+    );
+    expect(end.stderr).toMatch(/^(\[rank \d\] )?> 2 .* alive tp +barrier#\d+ \(before the checkpoint\)$/m);
+    expect(readdirSync(records).sort()).toEqual([0, 1, 2, 3].map((rank) => `rank-${rank}.json`));
+    rmSync(records, { recursive: true });
   });
 });

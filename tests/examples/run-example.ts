@@ -40,6 +40,11 @@ export function runExample(name: string, ranks: number, { options = [], ...setti
   return runProgram([bin, 'run', '--ranks', String(ranks), example(name), ...options], settings);
 }
 
+/** Runs an example without a launcher, with options of its own. */
+export function runAlone(name: string, options: readonly string[] = []): Promise<ProgramEnd> {
+  return runProgram(['--conditions=@megatron-ts/source', '--import', 'tsx', example(name), ...options]);
+}
+
 /** Runs Node with these arguments until all its output has come. */
 export async function runProgram(args: readonly string[], { cwd, env = {} }: ProgramSettings = {}): Promise<ProgramEnd> {
   const mark = `EXAMPLE_MARK=${randomUUID()}`;
@@ -61,7 +66,7 @@ export async function runProgram(args: readonly string[], { cwd, env = {} }: Pro
 }
 
 /** Processes whose environment holds `mark`, where the system tells. */
-function processesWith(mark: string): string[] {
+export function processesWith(mark: string): string[] {
   if (process.platform !== 'linux') return [];
   return readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && environmentOf(pid).split('\0').includes(mark));
 }

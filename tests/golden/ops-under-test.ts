@@ -1,8 +1,13 @@
 import {
   abs,
   add,
+  addLayerNorm,
+  addRmsNorm,
   type AnyTensor,
+  biasAdd,
+  biasGeglu,
   biasGelu,
+  biasSwiglu,
   cat,
   crossEntropy,
   div,
@@ -36,7 +41,9 @@ import {
   reciprocal,
   relu,
   reshape,
+  rmsNorm,
   selfAttention,
+  shardedLinearCrossEntropy,
   sigmoid,
   silu,
   slice,
@@ -70,6 +77,9 @@ const named = (ops: Record<string, unknown>, wrap: (f: never) => Run): Record<st
 
 const numbers = (value: unknown): number[] => value as number[];
 
+/** The two results of a norm of a sum, one after the other. */
+const both = ({ sum, normed }: { readonly sum: AnyTensor; readonly normed: AnyTensor }): AnyTensor => cat([sum, normed]);
+
 /** Each operation as the goldens call it. */
 const runs: Record<string, Run> = {
   ...named(
@@ -95,11 +105,26 @@ const runs: Record<string, Run> = {
   gather: ([x, index], { dim }) => gather(x as AnyTensor, dim as number, index as AnyTensor),
   matmul: ([a, b]) => matmul(a as AnyTensor, b as AnyTensor),
   linear: ([x, weight, bias]) => linear(x as AnyTensor, weight as AnyTensor, bias as AnyTensor),
-  selfAttention: ([qkv], { numHeads, causal }) =>
-    selfAttention(qkv as AnyTensor, { numHeads: numHeads as number, causal: causal === true }),
+  selfAttention: ([qkv], { numHeads, causal, window }) =>
+    selfAttention(qkv as AnyTensor, { numHeads: numHeads as number, causal: causal === true, window: window as number | undefined }),
+  biasAdd: ([x, bias, residual]) => biasAdd(x as AnyTensor, bias, residual),
+  biasGeglu: ([x, bias]) => biasGeglu(x as AnyTensor, bias),
+  biasSwiglu: ([x, bias]) => biasSwiglu(x as AnyTensor, bias),
   biasGelu: ([x, bias]) => biasGelu(x as AnyTensor, bias as AnyTensor),
   layerNorm: ([x, weight, bias], { eps }) =>
     layerNorm(x as AnyTensor, { weight: weight as AnyTensor, bias: bias as AnyTensor, eps: eps as number }),
+  rmsNorm: ([x, weight], { eps }) => rmsNorm(x as AnyTensor, { weight: weight as AnyTensor, eps: eps as number }),
+  addLayerNorm: ([x, residual, weight, bias, addedBias], { eps }) => {
+    const vectors = { weight: weight as AnyTensor, bias: bias as AnyTensor, addedBias };
+    return both(addLayerNorm(x as AnyTensor, { residual: residual as AnyTensor, ...vectors, eps: eps as number }));
+  },
+  addRmsNorm: ([x, residual, weight], { eps }) =>
+    both(addRmsNorm(x as AnyTensor, { residual: residual as AnyTensor, weight: weight as AnyTensor, eps: eps as number })),
+  shardedLinearCrossEntropy: ([x, weight, targets], { ignoreIndex }) =>
+    shardedLinearCrossEntropy(x as AnyTensor, weight as AnyTensor, targets as AnyTensor, {
+      shards: { firstColumn: 0, maximum: () => undefined, sum: () => undefined },
+      ignoreIndex: ignoreIndex as number | undefined,
+    }),
   embedding: ([weight, tokens]) => embedding(weight as AnyTensor, tokens as AnyTensor),
   crossEntropy: ([logits, targets]) => crossEntropy(logits as AnyTensor, targets as AnyTensor),
   mseLoss: ([a, b]) => mseLoss(a as AnyTensor, b as AnyTensor),

@@ -19,7 +19,7 @@ export interface GoldenCase {
 }
 
 /** Files of cases; `manifest.json` says what made them. */
-export const caseFiles = ['unary', 'binary', 'choosing', 'reducing', 'views', 'products', 'mixing', 'looking-up'].map(
+export const caseFiles = ['unary', 'binary', 'choosing', 'reducing', 'views', 'products', 'mixing', 'norming', 'looking-up'].map(
   (family) => `ops-${family}.json`,
 );
 

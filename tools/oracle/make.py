@@ -30,6 +30,7 @@ FILES = {
     "ops-views.json": shaping.views,
     "ops-products.json": shaping.products,
     "ops-mixing.json": fused.mixing,
+    "ops-norming.json": fused.norming,
     "ops-looking-up.json": fused.looking_up,
     "draws.json": draws.draws,
 }

@@ -1,8 +1,6 @@
 import { readdirSync } from 'node:fs';
 import {
   allReduce,
-  barrier,
-  broadcast,
   GPTModel,
   initializeModelParallel,
   MegatronError,
@@ -29,15 +27,11 @@ export interface Survivor {
   readonly sizes: Record<'product' | 'heads' | 'layers', Told>;
   /** Names in shared memory of a world that has met. */
   readonly sharedMemory: readonly string[];
-  readonly otherSize: Told;
-  readonly otherOperation: Told;
-  readonly absent: Told;
   readonly notJoined: Told | undefined;
   readonly contradiction: Told;
   readonly beyondWorld: Told | undefined;
   /** Steps that ended before the loop left, after one rank was asked to stop in the third. */
   readonly stoppedAfter: number;
-  readonly lost: Told;
 }
 
 /** Limit of worlds in which a rank is missing. */
@@ -52,7 +46,7 @@ async function inWorld(name: string, options: ModelParallelOptions, f: (ctx: Par
   const started = performance.now();
   let waitingSince = started;
   try {
-    await using ctx = await initializeModelParallel(options);
+    await using ctx = await initializeModelParallel({ ...options, exitOnFailure: false }); // there are more worlds to come
     waitingSince = performance.now();
     f(ctx);
     return undefined;
@@ -98,24 +92,18 @@ async function refusedSizes(): Promise<Survivor['sizes']> {
   return { product, heads: must(heads), layers: must(layers) };
 }
 
-/** Blocks without yielding, as a long computation does. */
-function blockFor(ms: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
-}
-
 /** One rank claims a world of another size, and one a number beyond it. */
 async function contradictions(): Promise<Pick<Survivor, 'contradiction' | 'beyondWorld'>> {
   const before = { ...process.env };
-  if (rank === 2) process.env['WORLD_SIZE'] = '4';
+  if (rank === 2) Object.assign(process.env, { WORLD_SIZE: '4', LOCAL_WORLD_SIZE: '4' });
   const contradiction = must(await inWorld('contradiction', { timeoutMs: limitMs }, () => undefined));
-  process.env['RANK'] = '3';
-  process.env['WORLD_SIZE'] = '3';
+  Object.assign(process.env, { RANK: '3', WORLD_SIZE: '3', LOCAL_WORLD_SIZE: '3' });
   const beyondWorld = await inWorld('beyond', { timeoutMs: limitMs }, () => undefined);
-  Object.assign(process.env, { RANK: before['RANK'], WORLD_SIZE: before['WORLD_SIZE'] });
+  for (const name of ['RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE']) process.env[name] = before[name];
   return { contradiction, beyondWorld };
 }
 
-/** Walks through worlds that fail, on three ranks; the second does not survive the last. */
+/** Walks through worlds that fail, on three ranks. */
 export async function walkFailingWorlds(): Promise<Survivor> {
   const sizes = await refusedSizes();
   let sharedMemory: readonly string[] = [];
@@ -128,36 +116,8 @@ export async function walkFailingWorlds(): Promise<Survivor> {
         sumOf(ctx, 4);
       });
   });
-  const otherSize = must(await inWorld('size', { timeoutMs: patient }, (ctx) => sumOf(ctx, rank === 2 ? 5 : 4)));
-  const otherOperation = must(
-    await inWorld('operation', { timeoutMs: patient }, (ctx) => {
-      if (rank === 1) barrier({ group: ctx.world }).wait();
-      else scope(() => broadcast(tensor([1, 2]), { group: ctx.world }).wait().item);
-    }),
-  );
-  const absent = await inWorld('absent', { timeoutMs: limitMs }, (ctx) => {
-    sumOf(ctx, 1);
-    if (rank === 2) blockFor(3 * limitMs);
-    sumOf(ctx, 4);
-  });
   const notJoined = rank === 2 ? undefined : await inWorld('late', { timeoutMs: limitMs }, () => undefined);
   await inWorld('meeting', { timeoutMs: patient }, () => undefined);
   const { contradiction, beyondWorld } = await contradictions();
-  const lost = await inWorld('lost', { timeoutMs: patient }, (ctx) => {
-    sumOf(ctx, 1);
-    if (rank === 1) process.kill(process.pid, 'SIGKILL');
-    sumOf(ctx, 4);
-  });
-  return {
-    sizes,
-    sharedMemory,
-    otherSize,
-    otherOperation,
-    absent: must(absent),
-    notJoined,
-    contradiction,
-    beyondWorld,
-    stoppedAfter,
-    lost: must(lost),
-  };
+  return { sizes, sharedMemory, notJoined, contradiction, beyondWorld, stoppedAfter };
 }

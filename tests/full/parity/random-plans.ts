@@ -13,7 +13,7 @@ export interface RandomCase {
 }
 
 /** Whole numbers below `limit`, drawn from (seed, case) alone. */
-function drawsFrom(seed: number, number: number): (limit: number) => number {
+export function drawsFrom(seed: number, number: number): (limit: number) => number {
   let next = 0;
   return (limit) => (philox([next++, number, 0, 0], [seed, 0])[0] as number) % limit;
 }

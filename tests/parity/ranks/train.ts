@@ -102,7 +102,7 @@ export function train(ctx: ParallelContext, plan: RunPlan, plant: (trainer: Trai
 }
 
 /** One step; `record` is called when gradients are finished and not yet used. */
-function trainStep(trainer: Trainer, n: number, record: () => void): { readonly loss: number; readonly gradNorm: number } {
+export function trainStep(trainer: Trainer, n: number, record: () => void): { readonly loss: number; readonly gradNorm: number } {
   const { ctx, gpt, model, optimizer, schedule, microbatchesOf } = trainer;
   return ctx.step(n, () => {
     const { loss } = runSchedule({
@@ -139,6 +139,6 @@ interface Moments {
 
 /** Adam keeps its moments to itself. */
 function momentsOf(optimizer: Adam): Map<Parameter, Moments> {
-  const trained = Reflect.get(optimizer, 'trained') as readonly Moments[];
-  return new Map(trained.map((moments) => [moments.parameter, moments]));
+  const groups = Reflect.get(optimizer, 'groups') as readonly { readonly flat: { readonly places: readonly Moments[] } }[];
+  return new Map(groups.flatMap(({ flat }) => flat.places.map((moments) => [moments.parameter, moments] as const)));
 }
