@@ -1,7 +1,13 @@
-import type { Contestant, Turn } from './contestant.ts';
+import type { Turn } from './contestant.ts';
 
 /** A turn in which threads waited for cores longer than this part of it says more about the machine's other users than about the code. */
 const disturbedAbove = 0.05;
+
+/** Who can be asked for turns. */
+export interface Player {
+  /** Plays one. */
+  turn(): Promise<Turn>;
+}
 
 /** Whether a turn had the cores it wanted. */
 export function isUndisturbed({ wait }: Turn): boolean {
@@ -17,12 +23,12 @@ export interface RoundOptions {
 }
 
 /** Lets contestants take turns, one each in a round; who begins changes from round to round. @returns all rounds, disturbed ones too */
-export async function playRounds(contestants: readonly Contestant[], { wanted, warmUp = 3 }: RoundOptions): Promise<Turn[][]> {
+export async function playRounds(contestants: readonly Player[], { wanted, warmUp = 3 }: RoundOptions): Promise<Turn[][]> {
   for (let round = 0; round < warmUp; round++) for (const contestant of contestants) await contestant.turn();
   const rounds: Turn[][] = [];
   const undisturbed = () => rounds.filter((round) => round.every(isUndisturbed)).length;
   while (undisturbed() < wanted && rounds.length < 10 * wanted) {
-    const turns = new Map<Contestant, Turn>();
+    const turns = new Map<Player, Turn>();
     const order = rounds.length % 2 === 0 ? contestants : contestants.toReversed();
     for (const contestant of order) turns.set(contestant, await contestant.turn());
     rounds.push(contestants.map((contestant) => turns.get(contestant) as Turn));

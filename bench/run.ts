@@ -1,5 +1,6 @@
 // npm run bench -- <name> [--json] [--save] [--model small] [--compile] [--threads N] [--pairs N]
 import { parseArgs } from 'node:util';
+import { collectives } from './collectives.ts';
 import { memory } from './memory.ts';
 import { overhead } from './overhead.ts';
 import { formatReport, type Report, saveReport } from './report.ts';
@@ -12,8 +13,11 @@ const usage = `npm run bench -- <name> [--json] [--save]
               --compile            also beside compiled PyTorch, which takes a minute to compile
               --threads N          threads of each side; all cores by default
               --pairs N            undisturbed pairs; 15 by default
+  collectives  all-reduce, all-gather, reduce-scatter and exchange of 2 and 4 ranks, beside gloo and each installed MPI
+              --pairs N            undisturbed rounds of each row; 9 by default
   overhead  microseconds per operation on tensors of four numbers, beside PyTorch
-  memory    live native bytes after step 10 and after step 500
+  memory    live bytes by use, requests to the system and page faults of a GPT's steps 10 to 500
+              --model tiny|small   shapes; tiny by default
 
   --json    one object instead of a table
   --save    also into bench/results
@@ -26,7 +30,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'boolean', default: false },
     save: { type: 'boolean', default: false },
     compile: { type: 'boolean', default: false },
-    model: { type: 'string', default: 'small' },
+    model: { type: 'string' },
     threads: { type: 'string' },
     pairs: { type: 'string' },
   },
@@ -41,13 +45,14 @@ function wholeNumber(option: string, text: string): number {
 const benches: Readonly<Record<string, () => Promise<Report>>> = {
   train: () =>
     train({
-      model: values.model,
+      model: values.model ?? 'small',
       compile: values.compile,
       ...(values.threads === undefined ? {} : { threads: wholeNumber('threads', values.threads) }),
       ...(values.pairs === undefined ? {} : { pairs: wholeNumber('pairs', values.pairs) }),
     }),
+  collectives: () => collectives(values.pairs === undefined ? {} : { pairs: wholeNumber('pairs', values.pairs) }),
   overhead,
-  memory,
+  memory: () => memory(values.model ?? 'tiny'),
 };
 
 const bench = benches[positionals[0] ?? ''];
