@@ -75,6 +75,7 @@ export interface RecordedGroup {
 export interface RecordedMessage {
   /** Group rank of the other end. */
   readonly peer: number;
+  /** Type of its elements. */
   readonly dtype: RecordedDType;
   /** Elements. */
   readonly count: number;
@@ -86,6 +87,7 @@ export interface RecordedOperation {
   readonly group: number;
   /** From 1: position among the group's collectives or, for `exchange`, `send` and `recv`, among the rank's own of these. */
   readonly sequence: number;
+  /** What was called. */
   readonly kind: OperationKind;
   /** None for a barrier. */
   readonly dtype: RecordedDType | null;
@@ -101,6 +103,7 @@ export interface RecordedOperation {
   readonly receives: readonly RecordedMessage[];
   /** The user's words for it, such as a module path; may be empty. */
   readonly label: string;
+  /** How far it had come. */
   readonly state: OperationState;
   /** Place in the rank's program at which it was posted. */
   readonly posted: number;
@@ -116,23 +119,31 @@ export interface RecordedOperation {
 
 /** All that one rank recorded. */
 export interface FlightRecord {
+  /** Tells a flight record from other JSON. */
   readonly format: typeof recordFormat;
+  /** Of the format. */
   readonly version: typeof recordVersion;
   /** Name of the run. */
   readonly job: string;
   /** World rank. */
   readonly rank: number;
+  /** Ranks of the world. */
   readonly worldSize: number;
+  /** Name of the rank's host. */
   readonly host: string;
+  /** Its process. */
   readonly pid: number;
   /** Backend that moved the data, such as `shm`. */
   readonly backend: string;
   /** When the record was written, in milliseconds since 1970. */
   readonly writtenMs: number;
+  /** Why it was written. */
   readonly reason: RecordReason;
+  /** Why the world failed; null when it had not. */
   readonly failure: RecordedFailure | null;
   /** Operations, the oldest ones, that the recorder no longer held. */
   readonly dropped: number;
+  /** The groups this rank opened. */
   readonly groups: readonly RecordedGroup[];
   /** In the order in which they were posted. */
   readonly operations: readonly RecordedOperation[];

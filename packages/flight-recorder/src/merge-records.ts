@@ -13,9 +13,11 @@ export interface MemberOperations {
 
 /** One group as all its members recorded it. */
 export interface MergedGroup {
+  /** Axis or purpose. */
   readonly name: string;
   /** World ranks; the position is the group rank. */
   readonly ranks: readonly number[];
+  /** How many groups of this name and these ranks were opened before it. */
   readonly instance: number;
   /** By world rank: members whose record names the group. */
   readonly members: ReadonlyMap<number, MemberOperations>;
@@ -23,12 +25,15 @@ export interface MergedGroup {
 
 /** The records of one world. */
 export interface MergedRecords {
+  /** Name of the job. */
   readonly job: string;
+  /** Ranks of the world. */
   readonly worldSize: number;
   /** By rank, in the order of ranks. */
   readonly records: ReadonlyMap<number, FlightRecord>;
   /** World ranks without a record. */
   readonly missing: readonly number[];
+  /** Groups, with what their members did. */
   readonly groups: readonly MergedGroup[];
   /** For each rank its groups by the id that its record gives them. */
   readonly groupsOfRank: ReadonlyMap<number, ReadonlyMap<number, MergedGroup>>;

@@ -1,5 +1,5 @@
-//! MPI's functions and constants under the three binary interfaces in use: the standard one of MPI 5, that of MPICH and its relatives before
-//! it, and Open MPI's own.
+//! MPI's functions and constants under the three binary interfaces in use: the standard one of MPI 5, that of MPICH and its relatives
+//! before it, and Open MPI's own.
 
 use libloading::Library;
 use std::ffi::{c_char, c_int, c_void};

@@ -1,5 +1,5 @@
-//! Signal handlers as they were: MPI libraries install their own over those of the program and its runtime, such as Open MPI's for a trace at
-//! a crash.
+//! Signal handlers as they were: MPI libraries install their own over those of the program and its runtime, such as Open MPI's for a
+//! trace at a crash.
 
 /// Handlers at one time; restored when dropped.
 #[cfg(unix)]

@@ -1,6 +1,6 @@
-//! What MPI libraries do when the connection to a rank breaks: Open MPI aborts the job, MPICH exits, or runs into a null pointer as it starts
-//! a message. All of this would end the process before it has said which rank was lost. Here the thread that called MPI stays where it is
-//! instead; the other threads find out, tell, and end the process.
+//! What MPI libraries do when the connection to a rank breaks: Open MPI aborts the job, MPICH exits, or runs into a null pointer as it
+//! starts a message. All of this would end the process before it has said which rank was lost. Here the thread that called MPI stays
+//! where it is instead; the other threads find out, tell, and end the process.
 
 #[cfg(unix)]
 pub use unix::{calling, install};

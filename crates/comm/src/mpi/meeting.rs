@@ -182,7 +182,8 @@ pub fn reach(seat: &Seat, addresses: &[SocketAddr]) -> Result<SocketAddr, Error>
         if Instant::now() >= seat.deadline {
             let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
             let message = format!(
-                "join: rank {} reaches the store of rank 0 at none of {} within {} ms: {reason}. Let the hosts connect to each other by TCP.",
+                "join: rank {} reaches the store of rank 0 at none of {} within {} ms: {reason}. \
+                 Let the hosts connect to each other by TCP.",
                 seat.rank,
                 list.join(", "),
                 seat.limit.as_millis()

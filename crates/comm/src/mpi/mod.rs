@@ -1,5 +1,5 @@
-//! Worlds across hosts by MPI, which is opened at run time. MPI only moves bytes, by its nonblocking calls, and only on one thread; sums, deadlines
-//! and liveness are ours.
+//! Worlds across hosts by MPI, which is opened at run time. MPI only moves bytes, by its nonblocking calls, and only on one thread; sums,
+//! deadlines and liveness are ours.
 
 mod abi;
 mod bell;
