@@ -46,6 +46,16 @@ impl WorldState {
 /// Steps after which a search for a circle gives up.
 const STEPS: usize = 64;
 
+/// What `rank` said it waits for, unless the awaited rank has gone on since: one that was stopped meanwhile cannot take its word back.
+pub(crate) fn wait_of(world: &WorldState, rank: u32) -> Option<Wait> {
+    let wait = world.control().wait_of(rank)?;
+    let Descriptor { group, sequence, signature, .. } = wait.operation;
+    let has_gone_on = |entered: &Descriptor| {
+        entered.group == group && entered.sequence > sequence && !signature.kind.is_messages() && !entered.signature.kind.is_messages()
+    };
+    (!world.control().entered(wait.rank).as_ref().is_some_and(has_gone_on)).then_some(wait)
+}
+
 /// The circle, if any, that one comes to from `first`, a rank with its wait, by asking whom the awaited rank waits for, and so on. Ranks
 /// that are all in one collective do not wait for each other in this sense: the transport moves them on.
 pub(crate) fn circle(world: &WorldState, first: (u32, Wait)) -> Option<Vec<(u32, Wait)>> {
@@ -57,7 +67,7 @@ pub(crate) fn circle(world: &WorldState, first: (u32, Wait)) -> Option<Vec<(u32,
             let is_knot = links.iter().any(|(_, wait)| !is_same_collective(&wait.operation, &links[0].1.operation));
             return is_knot.then_some(links);
         }
-        path.push((next, world.control().wait_of(next)?));
+        path.push((next, wait_of(world, next)?));
     }
     None
 }
@@ -66,7 +76,7 @@ pub(crate) fn circle(world: &WorldState, first: (u32, Wait)) -> Option<Vec<(u32,
 pub(crate) fn keeper(world: &WorldState, rank: u32) -> u32 {
     let mut last = rank;
     for _ in 0..world.size.min(STEPS) {
-        match world.control().wait_of(last) {
+        match wait_of(world, last) {
             // A wait for this rank ends with what this rank does next.
             Some(wait) if wait.rank != world.rank && wait.rank != rank => last = wait.rank,
             _ => break,

@@ -307,12 +307,13 @@ fn a_rank_that_joined_and_stands_still_is_told_from_one_that_never_came() {
 }
 
 #[test]
-fn a_rank_that_is_held_up_in_another_group_is_said_to_be() {
+fn a_rank_that_is_held_up_in_another_group_is_said_to_be_and_the_one_that_holds_it_up_is_blamed() {
     let facts = Facts { waits: HashMap::from([(1, wait(3, "tp", 9))]), ..Facts::default() };
     let failure = outcome(&Scripted::with(vec![], facts)).unwrap_err();
-    assert_eq!((failure.code, failure.culprits), (Code::Timeout, vec![1]));
+    assert_eq!((failure.code, failure.culprits), (Code::Timeout, vec![3]));
     let sentence = "rank 0 waited 200 ms in barrier#1 (step 7) on group dp: rank 1 (pid 101, alive) never joined; it waits for rank 3 in \
-                    barrier#9 on group tp. Find what keeps rank 1 away, or raise the limit.";
+                    barrier#9 on group tp; rank 3 (pid 103, alive) waits for nobody; it has entered no operation yet. Find what keeps \
+                    rank 3 away, or raise the limit.";
     assert_eq!(failure.message, sentence);
 }
 

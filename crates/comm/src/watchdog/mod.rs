@@ -8,7 +8,7 @@ use crate::failure::{Code, Failure, ranks_text};
 use crate::lane::Active;
 use crate::operation::{Fault, Unexpected};
 use crate::recorder::Reason;
-use crate::waiting::{circle, is_same_collective, keeper};
+use crate::waiting::{circle, is_same_collective, keeper, wait_of};
 use crate::world::WorldState;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ fn last_entered(world: &WorldState, rank: u32) -> String {
 fn absentee(world: &WorldState, front: &Active, rank: u32, member: usize) -> String {
     let state = if front.operation.posted(member).is_some() { "joined but does not go on" } else { "never joined" };
     let elsewhere = |wait: &Wait| !is_same_collective(&wait.operation, &front.task.descriptor);
-    let does = match world.control().wait_of(rank).filter(elsewhere) {
+    let does = match wait_of(world, rank).filter(elsewhere) {
         Some(wait) => format!("it waits for rank {} in {}", wait.rank, in_group(&wait.operation)),
         None => last_entered(world, rank),
     };
@@ -64,7 +64,7 @@ fn absence(world: &WorldState, spec: &GroupSpec, front: &Active, missing: &[usiz
     let starts = missing.iter().filter_map(|&member| {
         let rank = spec.ranks[member];
         let own = (world.rank, Wait { operation: front.task.descriptor, rank });
-        if front.is_awaited { Some(own) } else { Some((rank, world.control().wait_of(rank)?)) }
+        if front.is_awaited { Some(own) } else { Some((rank, wait_of(world, rank)?)) }
     });
     if let Some(links) = starts.into_iter().find_map(|first| circle(world, first)) {
         let link = |(rank, wait): &(u32, Wait)| format!("rank {rank} waits for rank {} in {}", wait.rank, in_group(&wait.operation));
