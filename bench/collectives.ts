@@ -20,16 +20,18 @@ const sizes = [KiB, KiB ** 2, 64 * KiB ** 2];
 export interface CollectivesOptions {
   /** Undisturbed rounds that are wanted of each row; 9 by default. */
   readonly pairs?: number;
+  /** Sizes of the worlds; 2 and 4 by default. */
+  readonly sizes?: readonly number[];
 }
 
 /**
  * Collectives on one host beside gloo and each MPI that is installed, in microseconds per operation: f32 sums, worlds of 2 and 4 ranks.
  * `bytes` is the size of the larger buffer on each rank; an exchange sends it to the next rank and receives as much from the last.
  */
-export async function collectives({ pairs = 9 }: CollectivesOptions): Promise<Report> {
+export async function collectives({ pairs = 9, sizes: worlds = [2, 4] }: CollectivesOptions): Promise<Report> {
   const python = peerPython();
   const rows: Row[] = [];
-  for (const size of [2, 4]) {
+  for (const size of worlds) {
     const ours = await startOurs(size);
     const peers = [await startGloo(python, size)];
     for (const mpi of mpiLibraries(python)) peers.push(await startMpi(python, size, mpi));

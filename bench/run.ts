@@ -15,6 +15,7 @@ const usage = `npm run bench -- <name> [--json] [--save]
               --pairs N            undisturbed pairs; 15 by default
   collectives  all-reduce, all-gather, reduce-scatter and exchange of 2 and 4 ranks, beside gloo and each installed MPI
               --pairs N            undisturbed rounds of each row; 9 by default
+              --ranks N            worlds of this size alone
   overhead  microseconds per operation on tensors of four numbers, beside PyTorch
   memory    live bytes by use, requests to the system and page faults of a GPT's steps 10 to 500
               --model tiny|small   shapes; tiny by default
@@ -33,6 +34,7 @@ const { values, positionals } = parseArgs({
     model: { type: 'string' },
     threads: { type: 'string' },
     pairs: { type: 'string' },
+    ranks: { type: 'string' },
   },
 });
 
@@ -50,7 +52,11 @@ const benches: Readonly<Record<string, () => Promise<Report>>> = {
       ...(values.threads === undefined ? {} : { threads: wholeNumber('threads', values.threads) }),
       ...(values.pairs === undefined ? {} : { pairs: wholeNumber('pairs', values.pairs) }),
     }),
-  collectives: () => collectives(values.pairs === undefined ? {} : { pairs: wholeNumber('pairs', values.pairs) }),
+  collectives: () =>
+    collectives({
+      ...(values.pairs === undefined ? {} : { pairs: wholeNumber('pairs', values.pairs) }),
+      ...(values.ranks === undefined ? {} : { sizes: [wholeNumber('ranks', values.ranks)] }),
+    }),
   overhead,
   memory: () => memory(values.model ?? 'tiny'),
 };
