@@ -48,9 +48,13 @@ fn start_mpi(deadline: Instant) -> Result<Up, String> {
     Ok(Up { started, abi: opened.abi.name(), library: opened.path })
 }
 
-/// Tells Open MPI how to behave, unless the user has.
+/// To try its hooks, UCX moves the end of the heap one page up and down again as it starts, and so cuts off the page of whatever another
+/// thread has allocated in between (ucm/mmap/install.c, UCX 1.20). Node has threads that allocate.
+const HEAP_UNTOUCHED: (&str, &str) = ("UCX_MEM_EVENTS", "n");
+
+/// Tells Open MPI, and UCX beneath any MPI, how to behave, unless the user has.
 fn advise(settings: &Settings) {
-    let mut advice = vec![guard::NEVER_ABORT];
+    let mut advice = vec![guard::NEVER_ABORT, HEAP_UNTOUCHED];
     // Where it shares its cores it is to let others run while it finds nothing to do.
     if settings.spins == 0 {
         advice.push(("OMPI_MCA_mpi_yield_when_idle", "1"));
