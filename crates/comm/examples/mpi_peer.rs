@@ -7,7 +7,7 @@ use std::error::Error;
 use std::ffi::{c_int, c_void};
 use std::ptr::without_provenance;
 use std::sync::mpsc::channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use storage::{DType, Span};
 
 /// Bytes, and how often they are reduced.
@@ -87,7 +87,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let repetitions = std::env::args().nth(1).map_or(Ok(100), |text| text.parse())?;
     let rank = variable(["OMPI_COMM_WORLD_RANK", "PMI_RANK"])?;
     let size = variable(["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"])?;
-    let settings = Settings::new(size as usize);
+    // As a training has it: threads that wait may call MPI.
+    let settings = Settings { exit_grace: Some(Duration::from_secs(10)), ..Settings::new(size as usize) };
     let backend = MpiBackend::join("mpi-peer", rank, size, &settings)?;
     let path = backend.library().to_owned();
     // MPI is called on its own thread only.

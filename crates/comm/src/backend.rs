@@ -105,6 +105,11 @@ pub trait Funnel: Send + Sync {
     /// Runs `body` on that thread, once; returns at once.
     fn run(&self, body: Box<dyn FnOnce() + Send>);
 
+    /// Whether another thread may call the library in its place, one at a time.
+    fn lends(&self) -> bool {
+        false
+    }
+
     /// Called on that thread now and then while nothing is outstanding: the library may still have to send what it has accepted.
     fn idle(&self) {}
 }
@@ -126,7 +131,7 @@ pub trait Backend: Send + Sync {
     /// A transport for a group; it connects when its first operation is polled.
     fn open(&self, spec: &Arc<GroupSpec>) -> Box<dyn Transport>;
 
-    /// The only thread that may start, poll and drop operations; None where any thread may, one at a time for each group.
+    /// The thread that starts and polls operations; None where any thread may, one at a time for each group.
     fn funnel(&self) -> Option<&dyn Funnel> {
         None
     }

@@ -177,9 +177,7 @@ impl Group {
         self.state.bytes.fetch_add(request.bytes(), Ordering::Relaxed);
         let others = self.world.submitted();
         let task = self.enqueue(request, label);
-        if self.world.backend.funnel().is_none() {
-            self.state.poll(&self.world);
-        }
+        progress::help(&self.world, &self.state);
         if !task.is_done() {
             progress::notice(&self.world, others);
         }

@@ -1,5 +1,5 @@
 //! Who polls: a thread that waits for a result polls for itself; one thread per world polls for operations nobody waits for. Where the
-//! backend has a thread of its own, that one polls everything, and those who wait sleep.
+//! backend has a thread of its own, that one polls; if it lends its place, whoever waits takes it for as long as operations go on briskly.
 //!
 //! A submission does not wake that thread: most operations are waited for at once, and a second running thread would only
 //! take the core from another rank. It looks every millisecond while there is traffic, and at once when a submission
@@ -43,6 +43,8 @@ pub(crate) struct Progress {
     stop: AtomicBool,
     /// Threads that wait for a result, and poll.
     waiters: AtomicUsize,
+    /// Held by who polls in a world whose backend has a thread of its own.
+    seat: Mutex<()>,
     submissions: AtomicU64,
 }
 
@@ -54,7 +56,7 @@ impl Progress {
     }
 
     fn is_wanted(&self, world: &WorldState) -> bool {
-        world.in_flight() > 0 && (world.backend.funnel().is_some() || self.waiters.load(Ordering::SeqCst) == 0)
+        world.in_flight() > 0 && self.waiters.load(Ordering::SeqCst) == 0
     }
 
     fn is_stopped(&self) -> bool {
@@ -101,11 +103,7 @@ pub(crate) fn start(world: &Arc<WorldState>) {
     }
     let shared = Arc::clone(world);
     let body = move || {
-        let poll = || match shared.backend.funnel() {
-            None => run(&shared),
-            Some(funnel) => run_in(&shared, funnel),
-        };
-        if catch_unwind(AssertUnwindSafe(poll)).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
             let message = format!("rank {}: the progress thread panicked. Please report it.", shared.rank);
             shared.fail(Failure { code: Code::Aborted, culprits: vec![shared.rank], message });
         }
@@ -125,57 +123,68 @@ pub(crate) fn start(world: &Arc<WorldState>) {
 
 fn run(world: &WorldState) {
     let progress = &world.progress;
+    let funnel = world.backend.funnel();
+    let lends = funnel.is_none_or(Funnel::lends);
     let mut seen = 0;
     let mut last = Instant::now();
     while !progress.is_stopped() {
         if progress.is_wanted(world) {
             progress.driving.store(true, Ordering::SeqCst);
+            let seat = funnel.map(|_| lock(&progress.seat));
             drive(world, None, &|| !progress.is_wanted(world) || progress.is_stopped());
+            drop(seat);
             progress.driving.store(false, Ordering::SeqCst);
+            if !lends {
+                // The next operation often follows at once, and nobody else may begin it.
+                linger(world, &|| world.in_flight() > 0 || progress.is_stopped());
+            }
             last = Instant::now();
             continue;
+        }
+        if let Some(funnel) = funnel
+            && let Ok(seat) = progress.seat.try_lock()
+        {
+            funnel.idle();
+            drop(seat);
         }
         let submissions = progress.submissions.load(Ordering::SeqCst);
         if submissions != seen {
             (seen, last) = (submissions, Instant::now());
         }
-        let guard = lock(&progress.parking);
-        let park = last.elapsed() > QUIET;
-        progress.parked.store(park, Ordering::SeqCst);
-        let changed = progress.submissions.load(Ordering::SeqCst) != seen;
-        if !changed && !progress.is_wanted(world) && !progress.is_stopped() {
-            if park {
-                drop(progress.awake.wait(guard).unwrap_or_else(PoisonError::into_inner));
-            } else {
-                drop(progress.awake.wait_timeout(guard, TICK).unwrap_or_else(PoisonError::into_inner));
-            }
-        }
-        progress.parked.store(false, Ordering::SeqCst);
+        let is_quiet = last.elapsed() > QUIET;
+        park(world, seen, Parking { wakeable: is_quiet || !lends, limit: limit_of(is_quiet, funnel.is_some()) });
     }
 }
 
-/// On a backend's own thread: polls whatever is outstanding, and looks after the library meanwhile.
-fn run_in(world: &WorldState, funnel: &dyn Funnel) {
-    let progress = &world.progress;
-    let mut last = Instant::now();
-    let is_called = || world.in_flight() > 0 || progress.is_stopped();
-    while !progress.is_stopped() {
-        if world.in_flight() > 0 {
-            drive(world, None, &|| world.in_flight() == 0 || progress.is_stopped());
-            // The next operation often follows at once.
-            linger(world, &is_called);
-            last = Instant::now();
-            continue;
-        }
-        funnel.idle();
-        let guard = lock(&progress.parking);
-        progress.parked.store(true, Ordering::SeqCst);
-        if !is_called() {
-            let limit = if last.elapsed() > QUIET { NAP } else { TICK };
-            drop(progress.awake.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner));
-        }
-        progress.parked.store(false, Ordering::SeqCst);
+/// How the thread waits for something to do.
+struct Parking {
+    /// Whether a submission wakes it.
+    wakeable: bool,
+    /// How long it waits at most; None for ever.
+    limit: Option<Duration>,
+}
+
+fn limit_of(is_quiet: bool, looks_after_a_library: bool) -> Option<Duration> {
+    match (is_quiet, looks_after_a_library) {
+        (false, _) => Some(TICK),
+        (true, true) => Some(NAP),
+        (true, false) => None,
     }
+}
+
+/// Waits, unless something has come since `seen`.
+fn park(world: &WorldState, seen: u64, Parking { wakeable, limit }: Parking) {
+    let progress = &world.progress;
+    let guard = lock(&progress.parking);
+    progress.parked.store(wakeable, Ordering::SeqCst);
+    let changed = progress.submissions.load(Ordering::SeqCst) != seen;
+    if !changed && !progress.is_wanted(world) && !progress.is_stopped() {
+        match limit {
+            None => drop(progress.awake.wait(guard).unwrap_or_else(PoisonError::into_inner)),
+            Some(limit) => drop(progress.awake.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+    progress.parked.store(false, Ordering::SeqCst);
 }
 
 /// Waits a little without sleeping. True once `is_done`.
@@ -193,23 +202,55 @@ fn linger(world: &WorldState, is_done: &dyn Fn() -> bool) -> bool {
 /// Blocks until `is_done`: polls on the calling thread, unless another one must.
 pub(crate) fn wait(world: &Arc<WorldState>, group: &GroupState, is_done: &dyn Fn() -> bool) {
     let progress = &world.progress;
-    progress.waiters.fetch_add(1, Ordering::SeqCst);
-    match world.backend.funnel() {
-        None => drive(world, Some(group), is_done),
-        Some(_) => sleep_until(world, is_done),
-    }
-    progress.waiters.fetch_sub(1, Ordering::SeqCst);
-    if progress.is_wanted(world) {
+    let Some(funnel) = world.backend.funnel() else {
+        progress.waiters.fetch_add(1, Ordering::SeqCst);
+        drive(world, Some(group), is_done);
+        progress.waiters.fetch_sub(1, Ordering::SeqCst);
+        if progress.is_wanted(world) {
+            progress.wake();
+        }
+        return;
+    };
+    let is_over = if funnel.lends() { poll_in_its_place(world, group, is_done) } else { linger(world, is_done) };
+    if !is_over {
         progress.wake();
+        sleep_until(world, is_done);
+    }
+}
+
+/// Polls in the place of the backend's own thread until nothing has moved for a while. True once `is_done`; false also when that thread is at
+/// work, or when the library may not be called any more.
+fn poll_in_its_place(world: &WorldState, group: &GroupState, is_done: &dyn Fn() -> bool) -> bool {
+    let progress = &world.progress;
+    if world.failure().is_some() {
+        return false;
+    }
+    let Ok(seat) = progress.seat.try_lock() else { return false };
+    progress.waiters.fetch_add(1, Ordering::SeqCst);
+    let ended = poll_awhile(world, Some(group), is_done);
+    progress.waiters.fetch_sub(1, Ordering::SeqCst);
+    drop(seat);
+    ended
+}
+
+/// Polls `group` once on the calling thread, where that may be.
+pub(crate) fn help(world: &WorldState, group: &GroupState) {
+    let Some(funnel) = world.backend.funnel() else {
+        group.poll(world);
+        return;
+    };
+    if funnel.lends()
+        && world.failure().is_none()
+        && let Ok(seat) = world.progress.seat.try_lock()
+    {
+        group.poll(world);
+        drop(seat);
     }
 }
 
 /// Waits for the thread that polls; the bell rings whenever an operation has ended.
 fn sleep_until(world: &WorldState, is_done: &dyn Fn() -> bool) {
     let bell = world.backend.bell();
-    if linger(world, is_done) {
-        return;
-    }
     while !is_done() {
         let ticket = bell.announce();
         bell.sleep(ticket, if is_done() { None } else { Some(NAP) });
@@ -219,6 +260,20 @@ fn sleep_until(world: &WorldState, is_done: &dyn Fn() -> bool) {
 /// Polls `own`, and whatever else is outstanding, until `is_done`; sleeps when nothing moves.
 fn drive(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() -> bool) {
     let bell = world.backend.bell();
+    while !poll_awhile(world, own, is_done) {
+        let ticket = bell.announce();
+        if world.poll(None) || is_done() {
+            bell.sleep(ticket, None);
+            continue;
+        }
+        bell.sleep(ticket, Some(NAP));
+        world.inspect_if_due(NAP);
+    }
+}
+
+/// Polls until `is_done`, then true, or until nothing has moved for a while.
+fn poll_awhile(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() -> bool) -> bool {
+    let Settings { spins, yields, .. } = world.settings;
     let (mut quiet, mut polls) = (0, 0u32);
     while !is_done() {
         polls = polls.wrapping_add(1);
@@ -230,34 +285,26 @@ fn drive(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() -> boo
             continue;
         }
         quiet += 1;
-        let Settings { spins, yields, .. } = world.settings;
         if quiet <= spins {
             std::hint::spin_loop();
-            continue;
-        }
-        if quiet <= spins + yields {
+        } else if quiet <= spins + yields {
             std::thread::yield_now();
-            continue;
+        } else {
+            return false;
         }
-        quiet = 0;
-        let ticket = bell.announce();
-        if world.poll(None) || is_done() {
-            bell.sleep(ticket, None);
-            continue;
-        }
-        bell.sleep(ticket, Some(NAP));
-        world.inspect_if_due(NAP);
     }
+    true
 }
 
 /// Waits until nothing is outstanding, or `limit` has passed.
 pub(crate) fn drain(world: &Arc<WorldState>, limit: Duration) {
     let start = Instant::now();
     let is_done = || world.in_flight() == 0 || start.elapsed() > limit;
-    world.progress.waiters.fetch_add(1, Ordering::SeqCst);
-    match world.backend.funnel() {
-        None => drive(world, None, &is_done),
-        Some(_) => sleep_until(world, &is_done),
+    if world.backend.funnel().is_some() {
+        world.progress.wake();
+        return sleep_until(world, &is_done);
     }
+    world.progress.waiters.fetch_add(1, Ordering::SeqCst);
+    drive(world, None, &is_done);
     world.progress.waiters.fetch_sub(1, Ordering::SeqCst);
 }

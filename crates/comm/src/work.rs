@@ -97,8 +97,8 @@ impl Work {
 
     /// Whether it has ended, well or not. Helps it along.
     pub fn is_done(&self) -> bool {
-        if !self.task.is_done() && self.world.backend.funnel().is_none() {
-            self.group.poll(&self.world);
+        if !self.task.is_done() {
+            progress::help(&self.world, &self.group);
         }
         let is_done = self.has_ended();
         if is_done {

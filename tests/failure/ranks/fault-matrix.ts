@@ -11,6 +11,7 @@ import {
 import { isMainThread } from 'node:worker_threads';
 import { type Fault, faults, limitMs, slowMs } from '../fault-table.ts';
 import { blockFor } from './block-for.ts';
+import { wake } from './wake.ts';
 
 /** One line that a rank prints about one world: a rank that dies returns nothing. */
 export interface Line {
@@ -97,7 +98,7 @@ async function runWorld(index: number, { rank, size }: { rank: number; size: num
     const to = now();
     if (!(error instanceof MegatronError)) throw error;
     say({ fault: index, rank, from, to, code: error.code, culprits: error.fields['culprits'], message: error.message });
-    if (fault.name === 'stopped' && !isCulprit) process.kill(Number(pids[fault.culprit]), 'SIGCONT');
+    if (fault.name === 'stopped' && !isCulprit) wake(Number(pids[fault.culprit]));
     if (index === faults.length - 1) throw error;
   }
 }

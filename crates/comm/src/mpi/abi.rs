@@ -59,6 +59,7 @@ pub struct Constants<H> {
     pub request_null: H,
     pub tag_ub: c_int,
     pub thread_funneled: c_int,
+    pub thread_serialized: c_int,
     pub status: StatusLayout,
 }
 
@@ -70,6 +71,7 @@ pub const STANDARD: Constants<usize> = Constants {
     request_null: 0x180,
     tag_ub: 501,
     thread_funneled: 1024,
+    thread_serialized: 2048,
     status: StatusLayout { bytes: 32, error: 8 },
 };
 
@@ -81,6 +83,7 @@ pub const MPICH: Constants<c_int> = Constants {
     request_null: 0x2c00_0000,
     tag_ub: 0x6440_0001,
     thread_funneled: 1,
+    thread_serialized: 2,
     status: StatusLayout { bytes: 20, error: 16 },
 };
 
@@ -99,6 +102,7 @@ pub fn open_mpi(library: &Library) -> Result<Constants<usize>, &'static str> {
         request_null: address("ompi_request_null")?,
         tag_ub: 0,
         thread_funneled: 1,
+        thread_serialized: 2,
         status: StatusLayout { bytes: 24, error: 8 },
     })
 }

@@ -78,6 +78,8 @@ pub fn join(job: &str, rank: u32, size: u32, settings: &Settings) -> Result<MpiB
     };
     let compared = compare(&seat, &up);
     let Up { started, library, .. } = up;
+    // A thread may stay in MPI for ever once a rank is lost. That is not to be the program's own, unless the process ends after a while.
+    let lends = started.is_serialized && settings.exit_grace.is_some();
     if let Err(error) = compared {
         let mut messages = started.messages;
         let _ = thread.ask(FINALIZE, move || messages.finalize());
@@ -98,7 +100,7 @@ pub fn join(job: &str, rank: u32, size: u32, settings: &Settings) -> Result<MpiB
     drop(nudging);
     let ring = Arc::clone(&bell);
     wire.agree_by(Tags::new(Arc::clone(control.tcp()), wire.last_tag(), Arc::new(move || ring.ring())));
-    Ok(MpiBackend { thread, wire, bell, control, library, chunk })
+    Ok(MpiBackend { thread, wire, bell, control, library, chunk, lends })
 }
 
 /// Connects to the store and waits until all ranks have.

@@ -1,5 +1,5 @@
-//! Worlds across hosts by MPI, which is opened at run time. MPI only moves bytes, by its nonblocking calls, and only on one thread; sums,
-//! deadlines and liveness are ours.
+//! Worlds across hosts by MPI, which is opened at run time. MPI only moves bytes, by its nonblocking calls, and on one thread at a time;
+//! sums, deadlines and liveness are ours.
 
 mod abi;
 mod bell;
@@ -38,6 +38,8 @@ pub struct MpiBackend {
     library: String,
     /// Bytes of a round of staging; None for the usual size.
     chunk: Option<usize>,
+    /// Whether a thread that waits may call MPI.
+    lends: bool,
 }
 
 impl MpiBackend {
@@ -86,6 +88,10 @@ impl Backend for MpiBackend {
 impl Funnel for MpiBackend {
     fn run(&self, body: Box<dyn FnOnce() + Send>) {
         self.thread.run(body);
+    }
+
+    fn lends(&self) -> bool {
+        self.lends
     }
 
     fn idle(&self) {

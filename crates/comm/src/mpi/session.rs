@@ -53,6 +53,8 @@ pub struct Started {
     pub size: u32,
     /// The first line of the library's description of itself.
     pub version: String,
+    /// Whether threads may call it in turn, not the one that started it alone.
+    pub is_serialized: bool,
     pub messages: Box<dyn Messages>,
 }
 
@@ -111,7 +113,8 @@ impl<H: Handle> Session<H> {
             return Err("MPI was started in this process before, and it starts only once. Join one world of MPI in each process.".into());
         }
         // SAFETY: the first call to MPI; both argument pointers may be null.
-        let code = unsafe { (functions.init_thread)(std::ptr::null_mut(), std::ptr::null_mut(), constants.thread_funneled, &mut provided) };
+        let code =
+            unsafe { (functions.init_thread)(std::ptr::null_mut(), std::ptr::null_mut(), constants.thread_serialized, &mut provided) };
         if code != 0 {
             return Err(format!("MPI_Init_thread failed with code {code}. Look at what MPI has printed."));
         }
@@ -140,7 +143,8 @@ impl<H: Handle> Session<H> {
         this.check("MPI_Comm_size", unsafe { (functions.size)(constants.comm_world, &mut size) })?;
         let last_tag = this.ask_last_tag();
         let comm = this.duplicate(deadline)?;
-        Ok(Started { rank: rank as u32, size: size as u32, version, messages: Box::new(session(comm, last_tag)) })
+        let is_serialized = provided >= constants.thread_serialized;
+        Ok(Started { rank: rank as u32, size: size as u32, version, is_serialized, messages: Box::new(session(comm, last_tag)) })
     }
 
     /// MPI's words for `code`, behind what was called.

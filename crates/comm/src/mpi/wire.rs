@@ -1,4 +1,4 @@
-//! Messages over MPI. The calls to MPI are made by `send`, `receive` and `test`, hence only by the thread that polls.
+//! Messages over MPI. The calls to MPI are made by `send`, `receive` and `test`, hence only by a thread that polls.
 
 use super::bell::MpiBell;
 use super::guard::calling;

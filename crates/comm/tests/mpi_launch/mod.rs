@@ -72,10 +72,11 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Limits for tests that are to succeed on a busy machine.
+    /// Limits for tests that are to succeed on a busy machine. As in a training, a failed process ends after a time of grace.
     pub fn settings(&self) -> Settings {
-        let limit = Duration::from_secs(60);
-        Settings { timeout: limit, join_timeout: limit, recorder_dir: None, ..Settings::new(self.size as usize) }
+        let (limit, grace) = (Duration::from_secs(60), Duration::from_secs(10));
+        let settings = Settings::new(self.size as usize);
+        Settings { timeout: limit, join_timeout: limit, exit_grace: Some(grace), recorder_dir: None, ..settings }
     }
 
     pub fn join_with(&self, settings: Settings) -> World {

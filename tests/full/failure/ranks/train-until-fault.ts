@@ -10,6 +10,7 @@ import {
 } from '@megatron-ts/core';
 import { isMainThread } from 'node:worker_threads';
 import { blockFor } from '../../../failure/ranks/block-for.ts';
+import { wake } from '../../../failure/ranks/wake.ts';
 import { buildTrainer, trainStep } from '../../../parity/ranks/train.ts';
 import type { FaultPlan } from '../fault-plans.ts';
 
@@ -76,6 +77,6 @@ export async function trainUntilFault(plan: FaultPlan): Promise<void> {
   try {
     for (; now < run.steps; now++) trainStep(trainer, now, () => undefined);
   } finally {
-    if (kind === 'stopped' && isMainThread && ctx.world.rank !== culprit) process.kill(Number(pids[culprit]), 'SIGCONT');
+    if (kind === 'stopped' && isMainThread && ctx.world.rank !== culprit) wake(Number(pids[culprit]));
   }
 }
