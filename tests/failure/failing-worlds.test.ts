@@ -1,10 +1,10 @@
 import { readdirSync } from 'node:fs';
 import { observeRanks, type RankOutcome } from '@megatron-ts/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { patienceMs } from './patience.ts';
 import { limitMs, type Survivor, type Told } from './ranks/failing-worlds.ts';
 
 const size = 3;
-const patienceMs = 1000;
 let outcomes: RankOutcome<Survivor>[];
 
 beforeAll(async () => {

@@ -1,9 +1,9 @@
 import { observeRanks, type RankOutcome } from '@megatron-ts/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Fault, faults, numRanks } from './fault-table.ts';
+import { patienceMs } from './patience.ts';
 import type { Line } from './ranks/fault-matrix.ts';
 
-const patienceMs = 1000;
 const last = faults.length - 1;
 
 /** Ranks of the world of fault `index`. */

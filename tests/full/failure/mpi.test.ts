@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runRanks } from '@megatron-ts/testing';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { patienceMs } from '../../failure/patience.ts';
 import { type Recording, type Run, readRun } from '../../parity/recording.ts';
 import { culprit, tardy, trained } from './mpi-plan.ts';
 import { flavours, type MpiWorld, runUnderMpi } from './mpi-world.ts';
 
 const size = trained.ranks.length;
-const patienceMs = 1000;
 let overSharedMemory: Run;
 
 /** All that depends on what moved the data. */
