@@ -261,7 +261,7 @@ export declare function compare(op: number, a: number, b: number, layout: Uint32
 /** 1 where a op value, else 0, as u8, with the codes of `compare`. */
 export declare function compareScalar(op: number, a: number, value: number): number
 
-/** dst += alpha src, in place. */
+/** dst += alpha src, in place; beside a dst of f32, src may be bf16. */
 export declare function axpy(dst: number, alpha: number, src: number): void
 
 /** h *= alpha, in place. */
@@ -288,23 +288,11 @@ export declare function gather(x: number, index: number, layout: Uint32Array): n
 /** dst[o, index[o, j, i], i] += src[o, j, i], in the order of j. `layout` as in `gather`. */
 export declare function gatherAdd(dst: number, index: number, src: number, layout: Uint32Array): void
 
-/** The exact sum of the squares of f32 tensors as limbs (i64) that may be summed over ranks; `resolveSum` makes a number of them. */
+/** The exact sum of the squares of f32 and bf16 tensors as limbs (i64) that may be summed over ranks; `resolveSum` makes a number of them. */
 export declare function sumSquares(handles: Uint32Array): number
 
 /** The sum that the limbs of `sumSquares` stand for. */
 export declare function resolveSum(h: number): number
-
-/** `batch` products: a [m, k] or [k, m] times b [k, n] or [n, k] gives [batch, m, n]; layout [batch, m, n, k, aBatchStride, bBatchStride, transA, transB]. */
-export declare function matmul(a: number, b: number, layout: Uint32Array): number
-
-/** The same into `dst`, overwritten or added to. */
-export declare function matmulInto(dst: number, a: number, b: number, layout: Uint32Array, accumulate: boolean): void
-
-/** x [rows, in] times the transpose of w [out, in], plus bias [out] or 0 for none. */
-export declare function linear(x: number, w: number, bias: number, rows: number, inSize: number, outSize: number): number
-
-/** The column sums of x [rows, cols] into dst [cols]. */
-export declare function sumRows(x: number, rows: number, cols: number, dst: number, accumulate: boolean): void
 
 /** gelu(x + bias), tanh form; x [rows, cols], bias [cols]. */
 export declare function biasGelu(x: number, bias: number, rows: number, cols: number): number
@@ -321,7 +309,7 @@ export declare function normBackward(kind: number, operands: Uint32Array, rows: 
 /** residual + (x + bias): x and residual [rows, cols], bias [cols]; 0 for a bias or a residual that is not there. */
 export declare function biasAdd(x: number, bias: number, residual: number, rows: number, cols: number): number
 
-/** Attention over qkv [seq, batch, 3 * heads * headDim]; outs: out [seq, batch, heads * headDim] and lse [batch, heads, seq]. settings [seq, batch, heads, headDim, causal, window (0 for none), bf16 products, key0, key1, firstSample, firstHead]; `dropout` is the share of probabilities left out, drawn by the key and the place in the whole model. */
+/** Attention over qkv [seq, batch, 3 * heads * headDim]; outs: out [seq, batch, heads * headDim] and lse [batch, heads, seq]. settings [seq, batch, heads, headDim, causal, window (0 for none), bf16 products of f32, key0, key1, firstSample, firstHead]; `dropout` is the share of probabilities left out, drawn by the key and the place in the whole model. */
 export declare function attention(qkv: number, settings: Uint32Array, dropout: number, outs: Uint32Array): void
 
 /** The gradient of qkv. */
@@ -330,7 +318,7 @@ export declare function attentionBackward(qkv: number, out: number, lse: number,
 /** The rows of weight [rows, cols] that index (i32) names, counted from token `start` on; tokens outside give zeros when partial, else they are refused. */
 export declare function embedding(weight: number, index: number, start: number, rows: number, cols: number, partial: boolean): number
 
-/** Adds the rows of grad to the rows of dst [rows, cols] that index names, in order. */
+/** Adds the rows of grad to the rows of dst [rows, cols], of f32, that index names, in order. */
 export declare function embeddingBackward(index: number, grad: number, dst: number, start: number, rows: number, cols: number, partial: boolean, accumulate: boolean): void
 
 /** The largest logit of each row of [rows, cols]. */
@@ -345,14 +333,29 @@ export declare function ceExpSumInPlace(logits: number, max: number, targets: nu
 /** In place: exp becomes (softmax - onehot(target)) * grad[row]; stats are summed over the ranks already. */
 export declare function ceBackward(exp: number, stats: number, targets: number, start: number, rows: number, cols: number, grad: number): void
 
-/** One step of AdamW on any number of flat runs, in one pass. handles: p, g, m, v of each run; hypers: one tensor for each run, [lr, beta1, beta2, eps, weightDecay, biasCorrection1, biasCorrection2, gradScale, decoupled]. */
-export declare function adamW(handles: Uint32Array, hypers: Uint32Array): void
+/** One step of AdamW on any number of flat runs, in one pass. handles: p, g, m, v of each run; hypers: one tensor for each run, [lr, beta1, beta2, eps, weightDecay, biasCorrection1, biasCorrection2, gradScale, decoupled]; models: for each run a bf16 tensor that gets the new p rounded, or 0. */
+export declare function adamW(handles: Uint32Array, hypers: Uint32Array, models?: Uint32Array): void
 
 /** silu(g) u (gate 0, SwiGLU) or gelu(g) u (gate 1, GeGLU, tanh form) of x + bias: x [rows, 2 * cols] with rows [g | u], bias [2 * cols] or 0 for none. */
 export declare function biasGated(gate: number, x: number, bias: number, rows: number, cols: number): number
 
 /** The gradient of x; that of bias goes to dBias [2 * cols], or 0 for none. */
 export declare function biasGatedBackward(gate: number, x: number, bias: number, grad: number, rows: number, cols: number, dBias: number, accumulate: boolean): number
+
+/** `batch` products: a [m, k] or [k, m] times b [k, n] or [n, k] gives [batch, m, n] of a's type; layout [batch, m, n, k, aBatchStride, bBatchStride, transA, transB]. */
+export declare function matmul(a: number, b: number, layout: Uint32Array, compute?: number): number
+
+/** The same into `dst` of f32 or bf16, overwritten or added to. */
+export declare function matmulInto(dst: number, a: number, b: number, layout: Uint32Array, accumulate: boolean, compute?: number): void
+
+/** x [rows, in] times the transpose of w [out, in], plus bias [out] or 0 for none; of x's type. */
+export declare function linear(x: number, w: number, bias: number, rows: number, inSize: number, outSize: number, compute?: number): number
+
+/** The column sums of x [rows, cols] into dst [cols] of f32. */
+export declare function sumRows(x: number, rows: number, cols: number, dst: number, accumulate: boolean): void
+
+/** residual + dropout(x + bias): x and residual [seq, batch, cols] of f32 or bf16, bias [cols] of either; 0 for no bias or no residual. settings [seq, batch, cols, key0, key1, firstSample, firstToken]. With the gradient as x and nothing to add, the gradient of x. */
+export declare function dropout(x: number, bias: number, residual: number, settings: Uint32Array, p: number): number
 
 /** Reduces `h` over all ranks of the group, in place and in rank order: 0 sum, 1 avg, 2 max, 3 min, 4 product. */
 export declare function allReduce(group: number, h: number, op: number, label: number): number

@@ -141,10 +141,10 @@ export function runCase({ op, args }: GoldenCase, inputs: readonly AnyTensor[]):
   return run(inputs, args);
 }
 
-const arrays = { f32: Float32Array, i32: Int32Array, u8: Uint8Array };
+const arrays = { f32: Float32Array, bf16: Float32Array, i32: Int32Array, u8: Uint8Array };
 
 /** An input of a case as a tensor; floating ones are leaves. */
 export function inputOf({ dtype, shape, data }: GoldenInput, wide = false): AnyTensor {
   if (dtype === 'f32' && wide) return tensor(Float64Array.from(data), shape, { requiresGrad: true });
-  return tensor(arrays[dtype].from(data), shape, { requiresGrad: dtype === 'f32' });
+  return tensor(arrays[dtype].from(data), shape, { dtype, requiresGrad: dtype === 'f32' || dtype === 'bf16' });
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 
 /** A tensor of a case: values, and the gradient PyTorch gave a floating input. */
 export interface GoldenInput {
-  readonly dtype: 'f32' | 'i32' | 'u8';
+  readonly dtype: 'f32' | 'bf16' | 'i32' | 'u8';
   readonly shape: number[];
   readonly data: number[];
   readonly grad?: number[];

@@ -9,7 +9,24 @@ export interface Comparison {
   readonly alone: Run;
   /** The run whose bits it must have, where the order of sums is promised. */
   readonly sameBits?: Run | undefined;
+  /** How far it may be from one rank alone where another order of sums shows; that of f32 by default. */
+  readonly limits?: Limits;
 }
+
+/** Distances that rounding explains. */
+export interface Limits {
+  /** Of a gradient, relative to its length. */
+  readonly gradient: number;
+  /** Of a gradient that is zero but for rounding, per element. */
+  readonly zeroGradient: number;
+  /** Of a gradient norm, relative. */
+  readonly gradientNorm: number;
+  /** Of a loss, relative. */
+  readonly loss: number;
+}
+
+/** For numbers stored and multiplied in f32. */
+export const f32Limits: Limits = { gradient: 1e-5, zeroGradient: 1e-7, gradientNorm: 1e-5, loss: 1e-5 };
 
 /** Names of the checks. */
 export type CheckName = keyof typeof checks;
@@ -27,13 +44,13 @@ export const checks = {
   },
 
   /** Close to those of one rank, bitwise where the order of sums is the same. */
-  gradients({ run, alone, sameBits }: Comparison): void {
+  gradients({ run, alone, sameBits, limits = f32Limits }: Comparison): void {
     for (const step of alone[0]?.gradients.keys() ?? []) {
       const own = whole(run, ({ gradients }) => gradients.get(step) ?? []);
       const expected = whole(alone, ({ gradients }) => gradients.get(step) ?? []);
       expectSameNames(own, expected);
       for (const [name, gradient] of own)
-        expectCloseGradient({ name, step, gradient, expected: expected.get(name) ?? new Float32Array(0) });
+        expectCloseGradient({ name, step, gradient, expected: expected.get(name) ?? new Float32Array(0), limits });
       if (sameBits === undefined) continue;
       expectSameBits(
         own,
@@ -43,8 +60,8 @@ export const checks = {
   },
 
   /** The same bits on every rank; close to that of one rank, bitwise where gradients are. */
-  gradientNorm({ run, alone, sameBits }: Comparison): void {
-    expectSameCurve(run, { alone, sameBits, curve: ({ gradNorms }) => gradNorms });
+  gradientNorm({ run, alone, sameBits, limits = f32Limits }: Comparison): void {
+    expectSameCurve(run, { alone, sameBits, limit: limits.gradientNorm, curve: ({ gradNorms }) => gradNorms });
   },
 
   /** Copies of parameters and moments have the same bits on all ranks that hold them; those of another run where promised. */
@@ -60,8 +77,8 @@ export const checks = {
   },
 
   /** The same bits on every rank; close to that of one rank, bitwise where gradients are. */
-  lossCurve({ run, alone, sameBits }: Comparison): void {
-    expectSameCurve(run, { alone, sameBits, curve: ({ losses }) => losses });
+  lossCurve({ run, alone, sameBits, limits = f32Limits }: Comparison): void {
+    expectSameCurve(run, { alone, sameBits, limit: limits.loss, curve: ({ losses }) => losses });
   },
 };
 
@@ -97,21 +114,24 @@ interface GradientPair {
   readonly step: number;
   readonly gradient: Float32Array;
   readonly expected: Float32Array;
+  readonly limits: Limits;
 }
 
-function expectCloseGradient({ name, step, gradient, expected }: GradientPair): void {
+function expectCloseGradient({ name, step, gradient, expected, limits }: GradientPair): void {
   const place = `gradient of ${name} at step ${step}`;
   // A key's bias shifts all scores of a query alike, and softmax does not see it: what is left is rounding.
   const isZero = name.endsWith('.qkv.bias.k');
-  if (isZero) named(place, () => expectClose(gradient, expected, { atol: 1e-7, because: 'the gradient is zero but for rounding' }));
-  else named(place, () => expectRelativeL2(gradient, expected, { limit: 1e-5, because: otherOrder }));
+  const because = 'the gradient is zero but for rounding';
+  if (isZero) named(place, () => expectClose(gradient, expected, { atol: limits.zeroGradient, because }));
+  else named(place, () => expectRelativeL2(gradient, expected, { limit: limits.gradient, because: otherOrder }));
 }
 
-interface Curve extends Omit<Comparison, 'run'> {
+interface Curve extends Pick<Comparison, 'alone' | 'sameBits'> {
+  readonly limit: number;
   readonly curve: (recording: Recording) => Float64Array;
 }
 
-function expectSameCurve(run: Run, { alone, sameBits, curve }: Curve): void {
+function expectSameCurve(run: Run, { alone, sameBits, limit, curve }: Curve): void {
   const [expected] = alone.map(curve);
   const [promised] = sameBits?.map(curve) ?? [];
   const [first] = run.map(curve);
@@ -119,7 +139,7 @@ function expectSameCurve(run: Run, { alone, sameBits, curve }: Curve): void {
     const own = curve(recording);
     named(`rank ${rank}`, () => {
       expectBitwise(own, first ?? []);
-      expectClose(own, expected ?? [], { rtol: 1e-5, because: otherOrder });
+      expectClose(own, expected ?? [], { rtol: limit, because: otherOrder });
       if (promised !== undefined) expectBitwise(own, promised);
     });
   }

@@ -5,29 +5,32 @@ import { runRanks } from '@megatron-ts/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checks, type CheckName } from './checks.ts';
 import { readRun, type Run } from './recording.ts';
-import { alone, type Layout, layoutText, ranksFrom, type RunPlan, sizeOf, tiny, walks } from './run-plan.ts';
+import { alone, dropouts, type Layout, layoutText, ranksFrom, type RunPlan, sizeOf, tiny, walks } from './run-plan.ts';
 
 const size = 8;
 const everywhere = { data: 2, pipeline: 2, tensor: 2 };
 const maxNorm = 0.5;
-const clippings = [{ clipping: 'without clipping' }, { clipping: `clipped to ${maxNorm}`, clipGradNorm: maxNorm }];
-const rows = clippings.flatMap((clipping) => walks.map(({ layout }) => ({ ...clipping, layout, text: layoutText(layout) })));
+const variants: readonly { readonly variant: string; readonly change: Partial<RunPlan> }[] = [
+  { variant: 'without clipping', change: {} },
+  { variant: `clipped to ${maxNorm}`, change: { clipGradNorm: maxNorm } },
+  { variant: 'with dropout', change: { model: { ...tiny.model, ...dropouts } } },
+];
+const rows = variants.flatMap(({ variant }) => walks.map(({ layout }) => ({ variant, layout, text: layoutText(layout) })));
 
-function plansFor({ clipping, clipGradNorm }: (typeof clippings)[number]): RunPlan[] {
-  const clip = clipGradNorm === undefined ? {} : { clipGradNorm };
+function plansFor({ variant, change }: (typeof variants)[number]): RunPlan[] {
   const planOf = (layout: Layout, first: number): RunPlan => ({
     ...tiny,
-    ...clip,
-    name: nameOf(layoutText(layout), clipping),
+    ...change,
+    name: nameOf(layoutText(layout), variant),
     layout,
     ranks: ranksFrom(first, sizeOf(layout)),
   });
-  const grouped = { ...planOf(alone, 1), name: nameOf('two groups', clipping), accumulationGroups: 2 };
+  const grouped = { ...planOf(alone, 1), name: nameOf('two groups', variant), accumulationGroups: 2 };
   return [planOf(alone, 0), grouped, ...walks.map(({ layout, first }) => planOf(layout, first))];
 }
 
-function nameOf(text: string, clipping: string): string {
-  return `${text} ${clipping}`;
+function nameOf(text: string, variant: string): string {
+  return `${text} ${variant}`;
 }
 
 const long: RunPlan = {
@@ -42,30 +45,30 @@ const long: RunPlan = {
 const folder = mkdtempSync(join(tmpdir(), 'megatron-parity-'));
 
 beforeAll(async () => {
-  const plans = [...clippings.flatMap(plansFor), long];
+  const plans = [...variants.flatMap(plansFor), long];
   const env = { MEGATRON_TIMEOUT_MS: '60000', MEGATRON_SLOW_MS: '20000' };
   await runRanks(size, new URL('ranks/walk-runs.ts', import.meta.url), 'walkRuns', { args: [folder, plans], env, timeoutMs: 240_000 });
 });
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function runOf(text: string, clipping: string, ranks = 1): Run {
-  return readRun(folder, { name: nameOf(text, clipping), size: ranks });
+function runOf(text: string, variant: string, ranks = 1): Run {
+  return readRun(folder, { name: nameOf(text, variant), size: ranks });
 }
 
 /** The run whose bits a layout must have. */
-function sameBitsAs({ data, pipeline, tensor }: Layout, clipping: string): Run | undefined {
+function sameBitsAs({ data, pipeline, tensor }: Layout, variant: string): Run | undefined {
   // Pipelines keep the order of microbatches.
-  if (pipeline > 1 && tensor > 1) return runOf(layoutText({ data, pipeline: 1, tensor }), clipping, data * tensor);
+  if (pipeline > 1 && tensor > 1) return runOf(layoutText({ data, pipeline: 1, tensor }), variant, data * tensor);
   if (tensor > 1) return undefined;
   // Data parallelism adds microbatches rank by rank, as two groups on one rank do.
-  return runOf(data > 1 ? 'two groups' : layoutText(alone), clipping);
+  return runOf(data > 1 ? 'two groups' : layoutText(alone), variant);
 }
 
 /** The run of a layout beside one rank alone. */
-function comparisonOf({ layout, clipping }: (typeof rows)[number]) {
-  const run = runOf(layoutText(layout), clipping, sizeOf(layout));
-  return { run, alone: runOf(layoutText(alone), clipping), sameBits: sameBitsAs(layout, clipping) };
+function comparisonOf({ layout, variant }: (typeof rows)[number]) {
+  const run = runOf(layoutText(layout), variant, sizeOf(layout));
+  return { run, alone: runOf(layoutText(alone), variant), sameBits: sameBitsAs(layout, variant) };
 }
 
 const sentences: readonly (readonly [string, CheckName])[] = [
@@ -78,8 +81,8 @@ const sentences: readonly (readonly [string, CheckName])[] = [
 
 describe('one rank alone', () => {
   it('learns, with a gradient norm that is clipped at every step where it is clipped', () => {
-    const curves = clippings.map(({ clipping }) => {
-      const [{ losses, gradNorms } = { losses: [], gradNorms: [] }] = runOf(layoutText(alone), clipping);
+    const curves = variants.map(({ variant }) => {
+      const [{ losses, gradNorms } = { losses: [], gradNorms: [] }] = runOf(layoutText(alone), variant);
       expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) - 0.3);
       for (const norm of gradNorms) expect(norm).toBeGreaterThan(maxNorm);
       return losses;
@@ -87,13 +90,13 @@ describe('one rank alone', () => {
     expect(curves[0]).not.toEqual(curves[1]);
   });
 
-  it.each(clippings)('gives close numbers when its microbatches are summed in two groups, $clipping', ({ clipping }) => {
-    const pair = { run: runOf('two groups', clipping), alone: runOf(layoutText(alone), clipping) };
+  it.each(variants)('gives close numbers when its microbatches are summed in two groups, $variant', ({ variant }) => {
+    const pair = { run: runOf('two groups', variant), alone: runOf(layoutText(alone), variant) };
     for (const check of Object.values(checks)) check(pair);
   });
 });
 
-describe.each(rows)('$text, $clipping', (row) => {
+describe.each(rows)('$text, $variant', (row) => {
   it.each(sentences)('%s', (_, name) => checks[name](comparisonOf(row)));
 });
 
@@ -106,7 +109,7 @@ describe('native memory', () => {
   });
 
   it('holds nothing of a run once model and optimizer are disposed of', () => {
-    for (const { text, clipping, layout } of rows)
-      for (const { leftBytes } of runOf(text, clipping, sizeOf(layout))) expect(leftBytes, `${text}, ${clipping}`).toBe(0);
+    for (const { text, variant, layout } of rows)
+      for (const { leftBytes } of runOf(text, variant, sizeOf(layout))) expect(leftBytes, `${text}, ${variant}`).toBe(0);
   });
 });

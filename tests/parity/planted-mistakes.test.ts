@@ -6,11 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Comparison, failedChecks } from './checks.ts';
 import { plantedMistakes } from './planted-mistakes.ts';
 import { readRun } from './recording.ts';
-import { alone, type Layout, layoutText, ranksFrom, type RunPlan, sizeOf, tiny } from './run-plan.ts';
+import { alone, dropouts, type Layout, layoutText, ranksFrom, type RunPlan, sizeOf, tiny } from './run-plan.ts';
 
 const size = 4;
 const layouts: readonly Layout[] = [...new Set(plantedMistakes.map(({ layout }) => layout))];
-const short = { ...tiny, steps: 6, clipGradNorm: 0.5 };
+const short = { ...tiny, model: { ...tiny.model, ...dropouts }, steps: 6, clipGradNorm: 0.5 };
 const folder = mkdtempSync(join(tmpdir(), 'megatron-mistakes-'));
 
 function plans(): RunPlan[] {

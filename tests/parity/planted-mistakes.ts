@@ -199,6 +199,22 @@ export const plantedMistakes: readonly PlantedMistake[] = [
     },
   },
   {
+    name: 'all data-parallel ranks draw the dropout of the first',
+    layout: twoData,
+    caughtBy: ['gradients', 'gradientNorm', 'lossCurve'],
+    plant: ({ ctx }) => {
+      Reflect.set(ctx, 'dp', Object.create(ctx.dp, { rank: { value: 0 } }));
+    },
+  },
+  {
+    name: 'both tensor-parallel ranks draw the attention dropout of the first heads',
+    layout: twoShards,
+    caughtBy: ['gradients', 'lossCurve'],
+    plant: (trainer) => {
+      for (const { attention } of layersOf(trainer)) Reflect.set(attention, 'firstHead', 0);
+    },
+  },
+  {
     name: 'the last microbatch is dropped',
     layout: twoStages,
     caughtBy: ['gradients', 'gradientNorm', 'lossCurve'],

@@ -63,6 +63,9 @@ export const walks: readonly { readonly layout: Layout; readonly first: number }
 /** Larger than usual: attention then tells tokens apart from the start, and its gradients stand clear of rounding. */
 export const initStd = 0.1;
 
+/** As much dropout as leaves the tiny model something to learn. */
+export const dropouts = { hiddenDropout: 0.1, attentionDropout: 0.1 };
+
 /** A GPT as small as can be, trained for twenty steps. */
 export const tiny = {
   model: { vocabSize: 64, maxSequenceLength: 16, hiddenSize: 32, numLayers: 4, numAttentionHeads: 4, initStd },

@@ -13,6 +13,7 @@ import torch
 
 sys.dont_write_bytecode = True  # the repository stays as it was
 
+import bf16
 import draws
 import elementwise
 import fused
@@ -32,6 +33,7 @@ FILES = {
     "ops-mixing.json": fused.mixing,
     "ops-norming.json": fused.norming,
     "ops-looking-up.json": fused.looking_up,
+    "ops-bf16.json": bf16.bf16,
     "draws.json": draws.draws,
 }
 

@@ -7,7 +7,25 @@ pub fn refused(dtype: DType, wanted: &str) -> String {
     format!("a tensor of {} is not taken. Cast it to {wanted} first.", dtype.name())
 }
 
-/// Evaluates `$body` with `$type` as f32 or f64.
+/// Evaluates `$body` with `$type` as f32, or as u16 for the bits of bf16.
+macro_rules! for_values {
+    ($dtype:expr, $type:ident => $body:expr) => {
+        match $dtype {
+            storage::DType::F32 => {
+                type $type = f32;
+                $body
+            }
+            storage::DType::BF16 => {
+                type $type = u16;
+                $body
+            }
+            dtype => Err($crate::dispatch::refused(dtype, "f32 or bf16")),
+        }
+    };
+}
+pub(crate) use for_values;
+
+/// Evaluates `$body` with `$type` as f32, f64, or u16 for the bits of bf16.
 macro_rules! for_floats {
     ($dtype:expr, $type:ident => $body:expr) => {
         match $dtype {
@@ -19,7 +37,11 @@ macro_rules! for_floats {
                 type $type = f64;
                 $body
             }
-            dtype => Err($crate::dispatch::refused(dtype, "f32 or f64")),
+            storage::DType::BF16 => {
+                type $type = u16;
+                $body
+            }
+            dtype => Err($crate::dispatch::refused(dtype, "f32, f64 or bf16")),
         }
     };
 }
@@ -41,17 +63,17 @@ macro_rules! for_integers {
                 type $type = u8;
                 $body
             }
-            dtype => Err($crate::dispatch::refused(dtype, "f32, f64, i32, i64 or u8")),
+            dtype => Err($crate::dispatch::refused(dtype, "f32, f64, bf16, i32, i64 or u8")),
         }
     };
 }
 pub(crate) use for_integers;
 
-/// Evaluates `$body` with `$type` as f32, f64 or an integer type.
+/// Evaluates `$body` with `$type` as f32, f64, bf16 or an integer type.
 macro_rules! for_numbers {
     ($dtype:expr, $type:ident => $body:expr) => {
         match $dtype {
-            storage::DType::F32 | storage::DType::F64 => $crate::dispatch::for_floats!($dtype, $type => $body),
+            storage::DType::F32 | storage::DType::F64 | storage::DType::BF16 => $crate::dispatch::for_floats!($dtype, $type => $body),
             _ => $crate::dispatch::for_integers!($dtype, $type => $body),
         }
     };

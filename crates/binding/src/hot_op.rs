@@ -37,6 +37,8 @@ impl From<&str> for Failure {
 pub trait Argument: Sized {
     /// TypeScript's word for it.
     const TYPING: &'static str;
+    /// Whether it may be left out.
+    const OPTIONAL: bool = false;
     /// None when `value` has another type.
     fn read(env: sys::napi_env, value: sys::napi_value) -> Option<Self>;
 }
@@ -75,6 +77,19 @@ macro_rules! scalar {
 scalar!(u32, "number", 0, napi_get_value_uint32, napi_create_uint32);
 scalar!(f64, "number", 0.0, napi_get_value_double, napi_create_double);
 scalar!(bool, "boolean", false, napi_get_value_bool, napi_get_boolean);
+
+/// An argument that may be left out.
+impl<A: Argument> Argument for Option<A> {
+    const TYPING: &'static str = A::TYPING;
+    const OPTIONAL: bool = true;
+    #[inline]
+    fn read(env: sys::napi_env, value: sys::napi_value) -> Option<Self> {
+        let mut kind = sys::ValueType::napi_undefined;
+        // SAFETY: `value` comes from this callback's own arguments; `kind` outlives the call.
+        unsafe { sys::napi_typeof(env, value, &mut kind) };
+        if kind == sys::ValueType::napi_undefined { Some(None) } else { A::read(env, value).map(Some) }
+    }
+}
 
 /// Node makes undefined of a null value.
 impl Reply for () {
@@ -198,9 +213,12 @@ pub fn register(exports: &mut Object, env: &Env, op: &HotOp) -> Result<()> {
     exports.set_named_property(op.name, value)
 }
 
-/// The declaration of an operation with `arguments` as (name, type).
-pub fn declaration(docs: &[&str], name: &str, arguments: &[(&str, &str)], result: &str) -> String {
-    let arguments: Vec<_> = arguments.iter().map(|(name, typing)| format!("{}: {typing}", camel_case(name))).collect();
+/// The declaration of an operation with `arguments` as (name, type, whether it may be left out).
+pub fn declaration(docs: &[&str], name: &str, arguments: &[(&str, &str, bool)], result: &str) -> String {
+    let arguments: Vec<_> = arguments
+        .iter()
+        .map(|(name, typing, optional)| format!("{}{}: {typing}", camel_case(name), if *optional { "?" } else { "" }))
+        .collect();
     format!("/**{} */\nexport declare function {name}({}): {result}", docs.concat(), arguments.join(", "))
 }
 
@@ -230,7 +248,11 @@ macro_rules! hot_ops {
             typing: || $crate::hot_op::declaration(
                 &[$($doc),+],
                 stringify!($name),
-                &[$((stringify!($arg), <$type as $crate::hot_op::Argument>::TYPING)),*],
+                &[$((
+                    stringify!($arg),
+                    <$type as $crate::hot_op::Argument>::TYPING,
+                    <$type as $crate::hot_op::Argument>::OPTIONAL,
+                )),*],
                 <$result as $crate::hot_op::Reply>::TYPING,
             ),
             callback: $name,

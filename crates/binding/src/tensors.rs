@@ -1,5 +1,8 @@
 //! The tensors that this thread's JavaScript holds, and how operations reach them.
 
+use crate::dispatch::refused;
+use kernels::cast;
+use kernels::gemm::{Values, ValuesMut};
 use std::cell::RefCell;
 use storage::{DType, Slab, Span, not_live};
 
@@ -49,6 +52,52 @@ pub fn apart(target: &Span, source: Span) -> Result<Span, String> {
     // SAFETY: the copy is new: nobody else reads or writes it.
     unsafe { copy.bytes_mut() }.copy_from_slice(source.bytes());
     Ok(copy)
+}
+
+/// The one type of several operands.
+pub fn same_dtype(spans: &[&Span]) -> Result<DType, String> {
+    let dtype = spans[0].dtype();
+    match spans.iter().find(|span| span.dtype() != dtype) {
+        Some(other) => Err(format!("tensors of {} and {} do not mix. Cast one of them.", dtype.name(), other.dtype().name())),
+        None => Ok(dtype),
+    }
+}
+
+/// A tensor of f32 or bf16 to read.
+pub fn values(span: &Span) -> Result<Values<'_>, String> {
+    match span.dtype() {
+        DType::F32 => Ok(Values::F32(span.slice()?)),
+        DType::BF16 => Ok(Values::Bf16(span.slice()?)),
+        dtype => Err(refused(dtype, "f32 or bf16")),
+    }
+}
+
+/// A tensor of f32 or bf16 to write.
+///
+/// # Safety
+/// As [`Span::slice_mut`].
+pub unsafe fn values_mut(span: &Span) -> Result<ValuesMut<'_>, String> {
+    // SAFETY: the caller's promise, handed on.
+    unsafe {
+        match span.dtype() {
+            DType::F32 => Ok(ValuesMut::F32(span.slice_mut()?)),
+            DType::BF16 => Ok(ValuesMut::Bf16(span.slice_mut()?)),
+            dtype => Err(refused(dtype, "f32 or bf16")),
+        }
+    }
+}
+
+/// A vector that goes with every row: itself in f32, or widened from bf16.
+pub fn vector(span: Span) -> Result<Span, String> {
+    match span.dtype() {
+        DType::F32 => Ok(span),
+        DType::BF16 => {
+            let wide = Span::new(DType::F32, span.len())?;
+            cast::cast(&wide, &span)?;
+            Ok(wide)
+        }
+        dtype => Err(refused(dtype, "f32 or bf16")),
+    }
 }
 
 /// A whole number from 0 on that JavaScript passed as a double.

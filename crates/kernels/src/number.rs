@@ -1,6 +1,7 @@
 //! What element-wise loops ask of an element type.
 
 use crate::exp::exp;
+use crate::power::power;
 use crate::transcendental::{erf, ln, tanh};
 use storage::Element;
 
@@ -72,7 +73,7 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn pow(self, other: f32) -> f32 {
-        libm::powf(self, other)
+        power(self, other)
     }
     #[inline(always)]
     fn sqrt(self) -> f32 {

@@ -1,4 +1,4 @@
-import { ConfigError } from '@megatron-ts/errors';
+import { ConfigError, DTypeError } from '@megatron-ts/errors';
 import type { ParallelContext } from '@megatron-ts/process-groups';
 import { ambient, type AnyTensor, copyInto, engine, type Parameter, scope, tensor } from '@megatron-ts/tensor';
 import { contextOf } from './context-of.ts';
@@ -34,7 +34,7 @@ export interface StepResult {
   readonly lr: number;
 }
 
-/** Parameters with one weight decay, and the numbers that the kernel reads for them. */
+/** Parameters of one dtype with one weight decay, and the numbers that the kernel reads for them. */
 interface Group {
   readonly weightDecay: number;
   readonly flat: FlatGroup;
@@ -46,7 +46,8 @@ type Settings = Required<Omit<AdamOptions, 'lr' | 'clipGradNorm' | 'noDecay'>> &
 const hyperLength = 9;
 
 /**
- * Adam with bias correction and, by default, decoupled weight decay.
+ * Adam with bias correction and, by default, decoupled weight decay. bf16 parameters are updated by way of main weights in f32, so that
+ * small steps add up; each update rounds them into the model in the same pass.
  * @source Kingma and Ba, Adam (ICLR 2015); Loshchilov and Hutter, AdamW (ICLR 2019)
  */
 export class Adam {
@@ -58,9 +59,11 @@ export class Adam {
   private updates = 0;
 
   /**
-   * Lays values, gradients and moments of the parameters that decay alike flat, so that an update is one pass over four buffers.
+   * Lays values, gradients and moments of the parameters that decay alike flat, so that an update is one pass over four buffers, or five
+   * for bf16 parameters. Main weights begin as the values that the parameters have now: load what is to be loaded before.
    * @param parameters - initialized, and wrapped in DistributedDataParallel before where data parallelism replicates them
-   * @throws ConfigError INVALID_OPTION, NOT_INITIALIZED, INVALID_CONTEXT, DUPLICATE_NAME, UNREDUCED_PARAMETER
+   * @throws ConfigError INVALID_OPTION, NOT_INITIALIZED, INVALID_CONTEXT, DUPLICATE_NAME, UNREDUCED_PARAMETER;
+   * DTypeError UNSUPPORTED_DTYPE for parameters that are neither f32 nor bf16
    */
   constructor(parameters: readonly Parameter[], options: AdamOptions) {
     const {
@@ -80,12 +83,7 @@ export class Adam {
     this.ctx = contextOf('Adam', parameters);
     checkParameters(parameters, this.ctx);
     const owned = parameters.filter(({ requiresGrad, tiedTo }) => requiresGrad && tiedTo === undefined);
-    const decayOf = new Map(owned.map((parameter) => [parameter, noDecay(parameter) ? 0 : weightDecay]));
-    this.groups = [...new Set(decayOf.values())].map((decay) => ({
-      weightDecay: decay,
-      flat: new FlatGroup(owned.filter((parameter) => decayOf.get(parameter) === decay)),
-      hyper: keptZeros([hyperLength], 'optimizer'),
-    }));
+    this.groups = groupsOf(owned, (parameter) => (noDecay(parameter) ? 0 : weightDecay));
   }
 
   /**
@@ -117,13 +115,14 @@ export class Adam {
 
   private update(lr: number, gradScale: number): void {
     this.updates++;
-    const runs = this.groups.flatMap(({ flat, hyper }) => flat.runs().map((run) => ({ run, hyper: hyper.handle })));
+    const runs = this.groups.flatMap(({ flat, hyper }) => flat.runs().map((run) => ({ ...run, hyper: hyper.handle })));
     scope(() => {
       for (const { weightDecay, hyper } of this.groups) copyInto(hyper, tensor(this.hyperValues({ lr, gradScale, weightDecay })));
     });
     engine.adamW(
-      Uint32Array.from(runs.flatMap(({ run }) => run)),
+      Uint32Array.from(runs.flatMap(({ handles }) => handles)),
       Uint32Array.from(runs, ({ hyper }) => hyper),
+      Uint32Array.from(runs, ({ model }) => model),
     );
   }
 
@@ -151,6 +150,23 @@ export class Adam {
   }
 }
 
+/** A group for each weight decay and dtype, in the order of their first parameters. */
+function groupsOf(parameters: readonly Parameter[], decayOf: (parameter: Parameter) => number): Group[] {
+  const groups = new Map<string, { readonly weightDecay: number; readonly members: Parameter[] }>();
+  for (const parameter of parameters) {
+    const weightDecay = decayOf(parameter);
+    const key = `${weightDecay} ${parameter.dtype}`;
+    const group = groups.get(key) ?? { weightDecay, members: [] };
+    groups.set(key, group);
+    group.members.push(parameter);
+  }
+  return [...groups.values()].map(({ weightDecay, members }) => ({
+    weightDecay,
+    flat: new FlatGroup(members),
+    hyper: keptZeros([hyperLength], 'optimizer'),
+  }));
+}
+
 /** Biases and norms: their size is not what weight decay is meant to limit. */
 function isExempt({ shape, name }: Parameter): boolean {
   return shape.length === 1 || name.endsWith('.bias');
@@ -171,6 +187,11 @@ function checkParameters(parameters: readonly Parameter[], ctx: ParallelContext)
     if (seen.has(parameter))
       throw new ConfigError('DUPLICATE_NAME', `Adam: parameter "${parameter.name}" is in the list twice. Give each parameter once.`);
     seen.add(parameter);
+    if (parameter.dtype !== 'f32' && parameter.dtype !== 'bf16')
+      throw new DTypeError(
+        'UNSUPPORTED_DTYPE',
+        `Adam: parameter "${parameter.name}" is ${parameter.dtype}, not f32 or bf16. Give it one of these dtypes.`,
+      );
     if (ctx.dpCp.size > 1 && parameter.synchronizer === undefined && parameter.requiresGrad)
       throw new ConfigError(
         'UNREDUCED_PARAMETER',

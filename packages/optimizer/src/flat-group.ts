@@ -1,14 +1,28 @@
-import { alias, type AnyTensor, copyInto, inCategory, keep, type Parameter, scope, zeros } from '@megatron-ts/tensor';
+import {
+  alias,
+  type AnyTensor,
+  bytesPerElement,
+  copyInto,
+  type DType,
+  inCategory,
+  keep,
+  type MemoryCategory,
+  type Parameter,
+  scope,
+  zeros,
+} from '@megatron-ts/tensor';
 
-/** Elements in a cache line: parameters begin at multiples of it, as they would in memory of their own. */
-const line = 16;
+/** Bytes of a cache line: parameters begin at multiples of it, as they would in memory of their own. */
+const line = 64;
 
 /** A parameter and its places in the flat buffers. */
 export interface FlatPlace {
   /** The parameter. */
   readonly parameter: Parameter;
-  /** Its values there. */
+  /** Its values in f32: those that an update reads and writes. */
   readonly values: AnyTensor;
+  /** The same rounded to the parameter's dtype: what the model computes with. None for f32, where the model reads `values`. */
+  readonly model: AnyTensor | undefined;
   /** Its gradient there; none where somebody else lays gradients out. */
   readonly grad: AnyTensor | undefined;
   /** Running mean of its gradients. */
@@ -17,24 +31,37 @@ export interface FlatPlace {
   readonly square: AnyTensor;
 }
 
-/** Handles of values, gradient and both moments of one run of elements. */
-export type Run = readonly [number, number, number, number];
+/** Handles of one run of elements. */
+export interface Run {
+  /** Values in f32, gradient and both moments. */
+  readonly handles: readonly [number, number, number, number];
+  /** Where the new values go rounded; 0 for nowhere. */
+  readonly model: number;
+}
+
+/** The buffers behind the places of a group. */
+type FlatBuffers = Omit<FlatPlace, 'parameter' | 'grad'> & { readonly grad: AnyTensor };
 
 /**
- * Parameters that are updated alike, with their values, gradients and moments each in one flat buffer. Gradients of a synchronizer stay
- * in its buckets. Parameters are moved here when the group is made.
+ * Parameters of one dtype that are updated alike, with their values, gradients and moments each in one flat buffer. Gradients of a
+ * synchronizer stay in its buckets. Parameters are moved here when the group is made. For bf16 parameters the group keeps main weights in
+ * f32, which begin as the bf16 values widened.
+ * @source Megatron-core, `Float16OptimizerWithFloat16Params`
  */
 export class FlatGroup {
   /** Parameters in order. */
   readonly places: readonly FlatPlace[];
-  private readonly whole: { readonly values: AnyTensor; readonly grad: AnyTensor; readonly mean: AnyTensor; readonly square: AnyTensor };
+  private readonly whole: FlatBuffers;
 
   constructor(parameters: readonly Parameter[]) {
+    const { dtype } = parameters[0] ?? { dtype: 'f32' };
+    const step = line / bytesPerElement(dtype);
     const offsets: number[] = [];
-    const numel = parameters.reduce((end, parameter) => (offsets.push(end), end + Math.ceil(parameter.numel / line) * line), 0);
+    const numel = parameters.reduce((end, parameter) => (offsets.push(end), end + Math.ceil(parameter.numel / step) * step), 0);
     const isOurs = parameters.every(({ synchronizer }) => synchronizer === undefined);
     const flat = {
-      values: keptZeros([numel], 'parameters'),
+      values: keptZeros([numel], dtype === 'f32' ? 'parameters' : 'optimizer'),
+      model: dtype === 'f32' ? undefined : keptZeros([numel], 'parameters', dtype),
       grad: keptZeros([isOurs ? numel : 0], 'gradients'),
       mean: keptZeros([numel], 'optimizer'),
       square: keptZeros([numel], 'optimizer'),
@@ -42,8 +69,9 @@ export class FlatGroup {
     this.whole = flat;
     this.places = parameters.map((parameter, i) => {
       const view = (buffer: AnyTensor) => keptView(buffer, parameter.shape, offsets[i] ?? 0);
+      const model = flat.model === undefined ? undefined : view(flat.model);
       const grad = isOurs ? view(flat.grad) : undefined;
-      const place = { parameter, values: view(flat.values), grad, mean: view(flat.mean), square: view(flat.square) };
+      const place = { parameter, values: view(flat.values), model, grad, mean: view(flat.mean), square: view(flat.square) };
       moveIn(place);
       return place;
     });
@@ -51,28 +79,35 @@ export class FlatGroup {
 
   /** What an update visits: one run where everything lies here and has a gradient, else one for each parameter that has. */
   runs(): readonly Run[] {
-    const { values, grad, mean, square } = this.whole;
-    if (this.places.length > 0 && this.places.every(isWhole)) return [[values.handle, grad.handle, mean.handle, square.handle]];
+    if (this.places.length > 0 && this.places.every(isWhole)) return [runOf(this.whole, this.whole.grad)];
     return this.places.flatMap((place): Run[] => {
-      const { grad: own } = place.parameter;
-      return own === undefined ? [] : [[place.parameter.handle, own.handle, place.mean.handle, place.square.handle]];
+      const { grad, handle } = place.parameter;
+      if (grad === undefined) return [];
+      const { handles, model } = runOf(place, grad);
+      const [, ...others] = handles;
+      return [place.model === undefined ? { handles: [handle, ...others], model } : { handles, model: handle }];
     });
   }
 
   /** Releases the buffers; parameters keep the part that they lie in. */
   dispose(): void {
-    for (const { values, grad, mean, square } of [...this.places, this.whole])
-      for (const tensor of [values, grad, mean, square]) tensor?.dispose();
+    for (const { values, model, grad, mean, square } of [...this.places, this.whole])
+      for (const tensor of [values, model, grad, mean, square]) tensor?.dispose();
   }
 }
 
-/** Whether a parameter still lies here: another optimizer may have moved it. */
-function isWhole({ parameter, values, grad }: FlatPlace): boolean {
-  return grad !== undefined && parameter.grad?.handle === grad.handle && parameter.handle === values.handle;
+function runOf({ values, model, mean, square }: Omit<FlatBuffers, 'grad'>, grad: AnyTensor): Run {
+  return { handles: [values.handle, grad.handle, mean.handle, square.handle], model: model?.handle ?? 0 };
 }
 
-function moveIn({ parameter, values, grad }: FlatPlace): void {
-  parameter.rebase(values as Parameter);
+/** Whether a parameter still lies here: another optimizer may have moved it. */
+function isWhole({ parameter, values, model = values, grad }: FlatPlace): boolean {
+  return grad !== undefined && parameter.grad?.handle === grad.handle && parameter.handle === model.handle;
+}
+
+function moveIn({ parameter, values, model, grad }: FlatPlace): void {
+  if (model !== undefined) copyInto(values, parameter);
+  parameter.rebase((model ?? values) as Parameter);
   if (grad === undefined) return;
   const { grad: before } = parameter;
   if (before !== undefined) copyInto(grad, before);
@@ -81,8 +116,8 @@ function moveIn({ parameter, values, grad }: FlatPlace): void {
 }
 
 /** Zeros that belong to the caller alone, whichever scope is open. */
-export function keptZeros(shape: readonly number[], category: 'parameters' | 'gradients' | 'optimizer'): AnyTensor {
-  return kept(() => inCategory(category, () => zeros(shape)));
+export function keptZeros(shape: readonly number[], category: MemoryCategory, dtype: DType = 'f32'): AnyTensor {
+  return kept(() => inCategory(category, () => zeros(shape, dtype)));
 }
 
 function keptView(buffer: AnyTensor, shape: readonly number[], offset: number): AnyTensor {

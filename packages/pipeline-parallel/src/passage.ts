@@ -17,9 +17,9 @@ export class Passage {
     this.remember(this.tape.run(f));
   }
 
-  /** Shape of the output. */
-  get outputShape(): readonly number[] {
-    return this.output?.shape ?? [];
+  /** Shape and element type of the output, and so of its gradient. */
+  get outputForm(): Pick<AnyTensor, 'shape' | 'dtype'> {
+    return this.output ?? { shape: [], dtype: 'f32' };
   }
 
   /**

@@ -1,9 +1,9 @@
 import { ConfigError } from '@megatron-ts/errors';
 import { finalizeGrads, type GradientReducer, isGradientReducer, type ParallelContext } from '@megatron-ts/process-groups';
 import { computeParts, type Schedule } from '@megatron-ts/schedule';
-import { ambient, type AnyTensor, type Loss, type Module, scope, type Shape } from '@megatron-ts/tensor';
+import { ambient, type AnyTensor, type DType, type Loss, type Module, scope, type Shape } from '@megatron-ts/tensor';
 import { ScheduleExecutor } from './schedule-executor.ts';
-import { activationShapeOf, callStage, inputOfMicrobatch } from './stage-call.ts';
+import { activationDTypeOf, activationShapeOf, callStage, inputOfMicrobatch } from './stage-call.ts';
 
 /** One step of a pipeline. `B` is a microbatch, whatever the caller's data looks like. */
 export interface RunScheduleOptions<B> {
@@ -28,6 +28,8 @@ export interface RunScheduleOptions<B> {
    * first stage's input.
    */
   readonly activationShape?: (microbatch: B) => Shape;
+  /** Element type of it; by default what the chunk's `activationDType` says, else f32. */
+  readonly activationDType?: DType;
   /** Leave out all backwards, as for validation: nothing is recorded and dropout is off. By default what the schedule says. */
   readonly forwardOnly?: boolean;
 }
@@ -59,6 +61,7 @@ export function runSchedule<B>(options: RunScheduleOptions<B>): ScheduleResult {
     forwardStep,
     lossOf,
     activationShape: (chunk, microbatch) => activationShape?.(microbatch) ?? activationShapeOf(chunk, inputOf(microbatch).shape),
+    activationDType: (chunk) => options.activationDType ?? activationDTypeOf(chunk),
     forwardOnly,
   });
   return scope(() => {

@@ -1,7 +1,18 @@
 import { InternalError } from '@megatron-ts/errors';
 import { exchange, type Message, type ParallelContext, type Work } from '@megatron-ts/process-groups';
 import { type Action, type ComputeAction, describeAction, type ExchangeAction, type Schedule, type Transfer } from '@megatron-ts/schedule';
-import { type AnyTensor, empty, evaluate, keep, type Loss, type Module, scope, type Shape } from '@megatron-ts/tensor';
+import {
+  type AnyTensor,
+  type DType,
+  empty,
+  evaluate,
+  keep,
+  type Loss,
+  type Module,
+  scope,
+  type Shape,
+  withMicrobatch,
+} from '@megatron-ts/tensor';
 import { LossTotal } from './loss-total.ts';
 import { type Address, Mailbox } from './mailbox.ts';
 import { Passage } from './passage.ts';
@@ -24,6 +35,8 @@ export interface ExecutorParts<B> {
   readonly lossOf: (output: AnyTensor, microbatch: B) => Loss;
   /** Shape of what a chunk receives from the stage before. */
   readonly activationShape: (chunk: Module, microbatch: B) => Shape;
+  /** Element type of it. */
+  readonly activationDType: (chunk: Module) => DType;
   /** Whether backwards are left out. */
   readonly forwardOnly: boolean;
 }
@@ -57,27 +70,37 @@ export class ScheduleExecutor<B> {
   private perform(action: Action): void {
     if (action.kind === 'exchange') this.exchange(action);
     else if (action.kind === 'overlap') for (const part of action.parts) this.perform(part);
-    else if (action.kind === 'forward') this.forward(action);
+    else withMicrobatch(this.numberOf(action), () => this.compute(action));
+  }
+
+  private compute(action: ComputeAction): void {
+    if (action.kind === 'forward') this.forward(action);
     else if (this.parts.forwardOnly) return;
     else if (action.kind === 'backwardWeight') this.backwardWeight(action);
     else this.backward(action);
   }
 
+  /** A microbatch's number among those of all data-parallel ranks: rank by rank, as the sampler deals samples. */
+  private numberOf({ microbatch }: ComputeAction): number {
+    const { ctx, schedule } = this.parts;
+    return ctx.dp.rank * schedule.numMicrobatches + microbatch;
+  }
+
   private forward(action: ComputeAction): void {
     if (this.parts.forwardOnly) {
-      evaluate(() => void this.compute(action, this.inputFor(action)));
+      evaluate(() => void this.outputOf(action, this.inputFor(action)));
       return;
     }
     const passage = new Passage();
     this.passages.set(keyOf(action), passage);
     scope(() => {
       const input = this.inputFor(action);
-      passage.forward(action.stage === 0 ? undefined : input, () => this.compute(action, input));
+      passage.forward(action.stage === 0 ? undefined : input, () => this.outputOf(action, input));
     });
   }
 
   /** Output of a stage, or the sum of losses on the last. */
-  private compute(action: ComputeAction, input: AnyTensor): AnyTensor {
+  private outputOf(action: ComputeAction, input: AnyTensor): AnyTensor {
     const { schedule, forwardStep, lossOf, microbatchOf } = this.parts;
     const { stage, microbatch } = action;
     const batch = microbatchOf(microbatch);
@@ -137,14 +160,15 @@ export class ScheduleExecutor<B> {
   }
 
   private receiveOf(transfer: Transfer): Message {
-    const { ctx, activationShape, microbatchOf } = this.parts;
+    const { ctx, activationShape, activationDType, microbatchOf } = this.parts;
     const kept: AnyTensor[] = [];
     scope(() => {
-      const shape =
+      const chunk = this.chunkOf(transfer);
+      const { shape, dtype } =
         transfer.payload === 'gradient'
-          ? this.passageOf(transfer).outputShape
-          : activationShape(this.chunkOf(transfer), microbatchOf(transfer.microbatch));
-      kept.push(keep(empty(shape)));
+          ? this.passageOf(transfer).outputForm
+          : { shape: activationShape(chunk, microbatchOf(transfer.microbatch)), dtype: activationDType(chunk) };
+      kept.push(keep(empty(shape, dtype)));
     });
     const [tensor] = kept;
     if (tensor === undefined) throw new InternalError('INVARIANT', `runSchedule: ${ctx.place} has nowhere to receive; this is a bug.`);

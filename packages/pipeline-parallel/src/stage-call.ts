@@ -1,11 +1,13 @@
 import { ConfigError } from '@megatron-ts/errors';
 import { isGradientReducer } from '@megatron-ts/process-groups';
-import { type AnyTensor, type Module, type Shape, Tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, type DType, type Module, type Shape, Tensor } from '@megatron-ts/tensor';
 
-/** A model chunk that knows the shape of what the stage before sends it. */
+/** A model chunk that knows the form of what the stage before sends it. */
 export interface ShapedStage {
   /** Shape of the activation `[s, b, h]` that arrives when the first stage gets an input of `inputShape`. */
   activationShape(inputShape: Shape): Shape;
+  /** Element type of that activation; f32 when left out. */
+  readonly activationDType?: DType;
 }
 
 /** `chunk.call(input)`. @throws ConfigError INVALID_OPTION when it does not return one tensor */
@@ -33,10 +35,19 @@ export function inputOfMicrobatch(microbatch: unknown): AnyTensor {
  * @throws ConfigError MISSING_OPTION
  */
 export function activationShapeOf(chunk: Module, inputShape: Shape): Shape {
-  const stage = (isGradientReducer(chunk) ? chunk.module : chunk) as unknown as Partial<ShapedStage>;
+  const stage = stageOf(chunk);
   if (typeof stage.activationShape === 'function') return stage.activationShape(inputShape);
   throw new ConfigError(
     'MISSING_OPTION',
     `runSchedule: ${chunk.path} does not say the shape of what it receives. Give activationShape, or the module a method of that name.`,
   );
+}
+
+/** Element type of what a chunk receives, as the chunk or what it wraps says. */
+export function activationDTypeOf(chunk: Module): DType {
+  return stageOf(chunk).activationDType ?? 'f32';
+}
+
+function stageOf(chunk: Module): Partial<ShapedStage> {
+  return (isGradientReducer(chunk) ? chunk.module : chunk) as unknown as Partial<ShapedStage>;
 }

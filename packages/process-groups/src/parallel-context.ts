@@ -172,14 +172,14 @@ export class ParallelContext implements InitializationContext {
   }
 
   /**
-   * One training step: a region of memory that nothing outlives but the result of `f`, with `n` known to dropout and errors. Every rank of
-   * the mesh calls it: at its end they agree whether to stop.
+   * One training step: a region of memory that nothing outlives but the result of `f`, with `n` known to errors, and `n` and the seed to
+   * dropout. Every rank of the mesh calls it: at its end they agree whether to stop.
    * @throws ConfigError ASYNC_CALLBACK when `f` returns a promise; UNWAITED_WORK when a collective was started and never waited for
    */
   step<T>(n: number, f: () => Synchronous<T>): T {
     if (this.destroyed) throw new ProcessGroupError('ABORTED', 'ctx.step: the context was destroyed. Initialize a new one.');
-    const before = ambient.step;
-    ambient.step = n;
+    const { step, seed, microbatch } = ambient;
+    Object.assign(ambient, { step: n, seed: this.seed, microbatch: this.dp.rank });
     try {
       const result = scope(f);
       const unwaited = takeUnwaited();
@@ -195,7 +195,7 @@ export class ParallelContext implements InitializationContext {
       if (cause instanceof MegatronError && this.launch.worldSize > 1) cause.locate(this.place);
       throw cause;
     } finally {
-      ambient.step = before;
+      Object.assign(ambient, { step, seed, microbatch });
     }
   }
 

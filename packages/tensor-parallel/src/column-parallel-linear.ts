@@ -1,13 +1,23 @@
 import { ConfigError } from '@megatron-ts/errors';
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type AnyTensor, type InitRule, linear, Module, Parameter, type Replicated, type Tensor } from '@megatron-ts/tensor';
+import {
+  type AnyTensor,
+  type ComputeOptions,
+  type InitRule,
+  linear,
+  Module,
+  Parameter,
+  type Replicated,
+  type Tensor,
+} from '@megatron-ts/tensor';
 import { divideOverRanks, requireSizes } from './divide-over-ranks.ts';
+import { type LayerDTypes, requireDTypes } from './layer-dtypes.ts';
 import { gatherFromTensorParallelRegion, type HiddenShard } from './mappings.ts';
 import { type Region, type Residual, tensorParallelRegion } from './region.ts';
 import { shardedMeta, shardPlacement } from './shard-meta.ts';
 
 /** Options of a column-parallel layer. */
-export interface ColumnParallelLinearOptions<SP extends boolean, Gather extends boolean> {
+export interface ColumnParallelLinearOptions<SP extends boolean, Gather extends boolean> extends LayerDTypes {
   /** Features of the input. */
   readonly inputSize: number;
   /** Features of the output over all ranks. */
@@ -45,31 +55,34 @@ export class ColumnParallelLinear<SP extends boolean = false, Gather extends boo
   private readonly tpGroup: ProcessGroup;
   private readonly gatherOutput: boolean;
   private readonly skipBiasAdd: boolean;
+  private readonly compute: ComputeOptions;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION, CONTRADICTION */
   constructor(options: ColumnParallelLinearOptions<SP, Gather>) {
     super();
     const { inputSize, outputSize, bias = true, gatherOutput, skipBiasAdd = false, tpGroup, sequenceParallel, parts = [''] } = options;
-    const { init = { kind: 'normal', std: 0.02 } } = options;
+    const { init = { kind: 'normal', std: 0.02 }, paramDType: dtype, computeDType } = options;
     requireSizes('ColumnParallelLinear', { inputSize });
+    requireDTypes('ColumnParallelLinear', options);
     const partSize = outputSize / parts.length;
     const option = parts.length === 1 ? 'outputSize' : `outputSize / ${parts.length}`;
     const rows = parts.length * divideOverRanks({ layer: 'ColumnParallelLinear', option, size: partSize, tpGroup });
     if (gatherOutput === true && sequenceParallel === true) throw contradiction();
     const placement = shardPlacement('hidden', tpGroup);
     const metaOf = (...globalShape: number[]) => shardedMeta({ globalShape, dim: 0, tpGroup, parts });
-    this.weight = new Parameter({ shape: [rows, inputSize], init, placement, meta: metaOf(partSize, inputSize) });
-    this.bias = bias ? new Parameter({ shape: [rows], placement, meta: metaOf(partSize) }) : undefined;
+    this.weight = new Parameter({ shape: [rows, inputSize], dtype, init, placement, meta: metaOf(partSize, inputSize) });
+    this.bias = bias ? new Parameter({ shape: [rows], dtype, placement, meta: metaOf(partSize) }) : undefined;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
     this.tpGroup = tpGroup;
     this.gatherOutput = gatherOutput === true;
     this.skipBiasAdd = skipBiasAdd;
+    this.compute = { computeDType };
   }
 
   /** `x` `[s, b, inputSize]` to `[s, b, outputSize / t]`, or `[s, b, outputSize]` when gathered. */
   override forward(x: Tensor<Residual<SP>>): Tensor<ColumnOutput<Gather>> {
     const whole = this.region.enter(x); // [s, b, inputSize]
-    const y = linear(whole, this.weight, this.skipBiasAdd ? undefined : this.bias); // [s, b, outputSize / t]
+    const y = linear(whole, this.weight, this.skipBiasAdd ? undefined : this.bias, this.compute); // [s, b, outputSize / t]
     return (this.gatherOutput ? gatherFromTensorParallelRegion(y, this.tpGroup) : y) as AnyTensor;
   }
 }

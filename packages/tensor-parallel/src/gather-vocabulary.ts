@@ -9,7 +9,7 @@ export function gatherVocabulary(logits: Tensor<VocabShard>, vocabSize: number, 
   const widest = Math.max(...widths);
   if (widths.every((width) => width === widest)) return gatherFromTensorParallelRegion(logits, tpGroup);
   const outer = logits.shape.slice(0, -1);
-  const filler: AnyTensor = zeros([...outer, widest - (logits.shape.at(-1) ?? 0)]);
+  const filler: AnyTensor = zeros([...outer, widest - (logits.shape.at(-1) ?? 0)], logits.dtype);
   const even = gatherFromTensorParallelRegion(cat([logits, filler], -1) as Tensor<VocabShard>, tpGroup); // […, t · widest]
   return cat(
     widths.map((width, rank) => slice(even, -1, { start: rank * widest, end: rank * widest + width })),

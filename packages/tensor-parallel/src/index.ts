@@ -7,6 +7,8 @@ export type { ColumnOutput, ColumnParallelLinearOptions } from './column-paralle
 export { divideOverRanks, requireSizes } from './divide-over-ranks.ts';
 export type { DividedSize } from './divide-over-ranks.ts';
 export { gatherVocabulary } from './gather-vocabulary.ts';
+export { requireDTypes } from './layer-dtypes.ts';
+export type { LayerDTypes, ParamDType } from './layer-dtypes.ts';
 export {
   copyToTensorParallelRegion,
   gatherFromSequenceParallelRegion,

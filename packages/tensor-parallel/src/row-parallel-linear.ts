@@ -1,12 +1,23 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type AnyTensor, biasAdd, type InitRule, linear, Module, Parameter, type Replicated, type Tensor } from '@megatron-ts/tensor';
+import {
+  type AnyTensor,
+  biasAdd,
+  type ComputeOptions,
+  type InitRule,
+  linear,
+  Module,
+  Parameter,
+  type Replicated,
+  type Tensor,
+} from '@megatron-ts/tensor';
 import { divideOverRanks, requireSizes } from './divide-over-ranks.ts';
+import { type LayerDTypes, requireDTypes } from './layer-dtypes.ts';
 import { type HiddenShard, scatterToTensorParallelRegion } from './mappings.ts';
 import { type Region, type Residual, tensorParallelRegion } from './region.ts';
 import { replicatedMeta, shardedMeta, shardPlacement } from './shard-meta.ts';
 
 /** Options of a row-parallel layer. */
-export interface RowParallelLinearOptions<SP extends boolean, Parallel extends boolean> {
+export interface RowParallelLinearOptions<SP extends boolean, Parallel extends boolean> extends LayerDTypes {
   /** Features of the input over all ranks. */
   readonly inputSize: number;
   /** Features of the output. */
@@ -40,25 +51,28 @@ export class RowParallelLinear<SP extends boolean = false, Parallel extends bool
   private readonly region: Region<Residual<SP>>;
   private readonly cut: (x: AnyTensor) => Tensor<HiddenShard>;
   private readonly addsBias: boolean;
+  private readonly compute: ComputeOptions;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: RowParallelLinearOptions<SP, Parallel>) {
     super();
     const { inputSize, outputSize, bias = true, inputIsParallel, skipBiasAdd = false, tpGroup, sequenceParallel } = options;
-    const { init = { kind: 'normal', std: 0.02 } } = options;
+    const { init = { kind: 'normal', std: 0.02 }, paramDType: dtype, computeDType } = options;
     requireSizes('RowParallelLinear', { outputSize });
+    requireDTypes('RowParallelLinear', options);
     const cols = divideOverRanks({ layer: 'RowParallelLinear', option: 'inputSize', size: inputSize, tpGroup });
     const meta = shardedMeta({ globalShape: [outputSize, inputSize], dim: 1, tpGroup });
-    this.weight = new Parameter({ shape: [outputSize, cols], init, placement: shardPlacement('hidden', tpGroup), meta });
-    this.bias = bias ? new Parameter({ shape: [outputSize], meta: replicatedMeta([outputSize], sequenceParallel) }) : undefined;
+    this.weight = new Parameter({ shape: [outputSize, cols], dtype, init, placement: shardPlacement('hidden', tpGroup), meta });
+    this.bias = bias ? new Parameter({ shape: [outputSize], dtype, meta: replicatedMeta([outputSize], sequenceParallel) }) : undefined;
     this.addsBias = bias && !skipBiasAdd;
+    this.compute = { computeDType };
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
     this.cut = inputIsParallel === false ? (x) => scatterToTensorParallelRegion(x, tpGroup) : (x) => x;
   }
 
   /** `x` `[s, b, inputSize / t]` (or `[s, b, inputSize]` unless parallel) to `[s, b, outputSize]`. */
   override forward(x: Tensor<RowInput<Parallel>>): Tensor<Residual<SP>> {
-    const sum = linear(this.cut(x), this.weight); // [s, b, outputSize], a summand
+    const sum = linear(this.cut(x), this.weight, undefined, this.compute); // [s, b, outputSize], a summand
     const y = this.region.leave(sum); // [s, b, outputSize]
     return this.addsBias ? biasAdd<Residual<SP>>(y, this.bias) : y;
   }

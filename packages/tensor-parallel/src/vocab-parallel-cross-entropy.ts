@@ -1,6 +1,7 @@
 import { ShapeError } from '@megatron-ts/errors';
 import { allReduce, type ProcessGroup } from '@megatron-ts/process-groups';
 import {
+  type ComputeOptions,
   formatShape,
   shardedCrossEntropy,
   shardedLinearCrossEntropy,
@@ -47,7 +48,7 @@ function shardsOf(group: ProcessGroup, firstColumn: number): ShardReduction {
 }
 
 /** Options of the loss of a head. */
-export interface VocabParallelLinearCrossEntropyOptions {
+export interface VocabParallelLinearCrossEntropyOptions extends ComputeOptions {
   /** Ranks that share the vocabulary. */
   readonly tpGroup: ProcessGroup;
   /** Tokens over all ranks; by default the ranks hold equally many. */
@@ -68,13 +69,13 @@ export function vocabParallelLinearCrossEntropy(
   hidden: Tensor,
   weight: Tensor<VocabShard>,
   targets: Tensor,
-  { tpGroup, ignoreIndex, ...given }: VocabParallelLinearCrossEntropyOptions,
+  { tpGroup, ignoreIndex, computeDType, ...given }: VocabParallelLinearCrossEntropyOptions,
 ): Tensor {
   const rows = weight.shape[0] ?? 0;
   const { vocabSize = rows * tpGroup.size } = given;
   const start = firstColumnOf('vocabParallelLinearCrossEntropy', { shape: weight.shape, held: rows, vocabSize, tpGroup });
   requireTokens('vocabParallelLinearCrossEntropy', targets, { vocabSize, ignoreIndex });
-  return shardedLinearCrossEntropy(hidden, weight, targets, { shards: shardsOf(tpGroup, start), ignoreIndex });
+  return shardedLinearCrossEntropy(hidden, weight, targets, { shards: shardsOf(tpGroup, start), ignoreIndex, computeDType });
 }
 
 interface HeldColumns {

@@ -1,6 +1,7 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
 import { embedding, type InitRule, Module, Parameter, type Tensor, wholeTensor } from '@megatron-ts/tensor';
 import { requireSizes } from './divide-over-ranks.ts';
+import { type ParamDType, requireDTypes } from './layer-dtypes.ts';
 import type { VocabShard } from './mappings.ts';
 import { type Region, type Residual, tensorParallelRegion } from './region.ts';
 import { requireTokens } from './require-tokens.ts';
@@ -15,6 +16,8 @@ export interface VocabParallelWeightOptions {
   readonly hiddenSize: number;
   /** Ranks that share the rows. */
   readonly tpGroup: ProcessGroup;
+  /** What it is stored in; f32 by default. */
+  readonly paramDType?: ParamDType | undefined;
   /** How it is filled; normal with standard deviation 0.02 by default. */
   readonly init?: InitRule;
   /** Name under which copies on several stages are drawn and stored; the field path by default. */
@@ -28,15 +31,16 @@ export interface VocabParallelWeightOptions {
 /** This rank's rows of a `[vocabSize, hiddenSize]` weight. @throws ConfigError INVALID_OPTION */
 export function vocabParallelWeight(options: VocabParallelWeightOptions): Parameter<VocabShard> {
   const { vocabSize, hiddenSize, tpGroup, sharedName, sharedOver, isPrimary = true } = options;
-  const { init = { kind: 'normal', std: 0.02 } } = options;
+  const { init = { kind: 'normal', std: 0.02 }, paramDType: dtype } = options;
   requireSizes('vocabParallelWeight', { hiddenSize });
+  requireDTypes('vocabParallelWeight', { paramDType: dtype });
   const { start, end } = vocabRange(vocabSize, tpGroup);
   const shape = [end - start, hiddenSize];
   const globalShape = [vocabSize, hiddenSize];
   const logical = [{ suffix: '', globalShape, rectangles: [{ globalOffset: [start, 0], localOffset: [0, 0], extent: shape }] }];
   const meta = { ...wholeTensor(globalShape), logical, shardedOver: ['tp'], sharedOver, isPrimary };
   const placement = shardPlacement('vocab', tpGroup);
-  return new Parameter({ shape, init, placement, meta, ...(sharedName === undefined ? {} : { sharedName }) });
+  return new Parameter({ shape, dtype, init, placement, meta, ...(sharedName === undefined ? {} : { sharedName }) });
 }
 
 /** Options of a vocabulary-parallel embedding. */

@@ -28,6 +28,10 @@ export interface Ambient {
   frame: Frame | undefined;
   /** Number given to `ctx.step`. */
   step: number | undefined;
+  /** Seed of the context whose `step` runs. */
+  seed: number | undefined;
+  /** Number of the running microbatch among those of all data-parallel ranks in this step: dropout numbers samples by it. */
+  microbatch: number;
   /** Node whose backward is running. */
   backwardNode: Node | undefined;
 }
@@ -40,5 +44,7 @@ export const ambient: Ambient = {
   evaluating: false,
   frame: undefined,
   step: undefined,
+  seed: undefined,
+  microbatch: 0,
   backwardNode: undefined,
 };

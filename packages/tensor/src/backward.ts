@@ -1,4 +1,4 @@
-import { EngineError, ShapeError } from '@megatron-ts/errors';
+import { DTypeError, EngineError, ShapeError } from '@megatron-ts/errors';
 import { ambient, type Frame } from './ambient.ts';
 import type { Node } from './node.ts';
 import { axpy, filled } from './ops/in-place.ts';
@@ -73,7 +73,7 @@ function runNode(node: Node): void {
   if (!node.isLive || node.grads.every((grad) => grad === undefined)) return;
   const { backwardWeight } = node;
   scope(() => {
-    const grads = node.grads.map((grad, i) => grad ?? filled(node.outputs[i]?.shape ?? [], { dtype: node.outputs[i]?.dtype ?? 'f32' }));
+    const grads = node.grads.map((grad, i) => grad ?? zerosFor(node, i));
     const inputGrads = node.backward(...grads);
     node.inputs.forEach((input, i) => {
       const grad = inputGrads[i];
@@ -85,8 +85,14 @@ function runNode(node: Node): void {
   else finish(node);
 }
 
+/** The gradient of an output that nothing used. */
+function zerosFor({ outputs }: Node, output: number): AnyTensor {
+  const { shape, dtype } = outputs[output] ?? { shape: [], dtype: 'f32' };
+  return filled(shape, { dtype });
+}
+
 function runWeight(node: Node, backwardWeight: (...grads: AnyTensor[]) => void): void {
-  noGrad(() => scope(() => backwardWeight(...node.grads.map((grad, i) => grad ?? filled(node.outputs[i]?.shape ?? [], {})))));
+  noGrad(() => scope(() => backwardWeight(...node.grads.map((grad, i) => grad ?? zerosFor(node, i)))));
   finish(node);
 }
 
@@ -111,8 +117,16 @@ function deliver(tensor: AnyTensor, grad: AnyTensor, source = tensor.node): void
       'SHAPE_MISMATCH',
       `${place()}: a gradient of shape ${formatShape(grad.shape)} for a tensor of shape ${formatShape(tensor.shape)}. Return gradients of the shape of each argument.`,
     );
-  if (tensor.asParameter !== undefined) tensor.asParameter.accumulateGrad(grad);
-  else if (source === undefined) {
+  if (tensor.asParameter !== undefined) {
+    tensor.asParameter.accumulateGrad(grad);
+    return;
+  }
+  if (grad.dtype !== tensor.dtype)
+    throw new DTypeError(
+      'DTYPE_MISMATCH',
+      `${place()}: a gradient of ${grad.dtype}${formatShape(grad.shape)} for a tensor of ${tensor.dtype}. Convert the gradient with to('${tensor.dtype}').`,
+    );
+  if (source === undefined) {
     if (tensor.requiresGrad) tensor.accumulateGrad(grad);
   } else {
     refuseConsumed(source);

@@ -34,8 +34,8 @@ export interface InitializationContext {
 export interface ParameterOptions<P extends Placement> {
   /** Shape of the part that this rank holds. */
   readonly shape: readonly number[];
-  /** Element type; f32 by default. */
-  readonly dtype?: DType;
+  /** Element type, f32 by default. Gradients are f32 whatever it is. */
+  readonly dtype?: DType | undefined;
   /** How it is filled; zeros by default. */
   readonly init?: InitRule;
   /** Where its value lives; replicated by default. */
@@ -147,8 +147,14 @@ export class Parameter<in out P extends Placement = Replicated> extends Tensor<P
     this.name = name;
     this.context = context;
     if (this.isInitialized || this.tiedTo !== undefined) return;
+    const { shape, meta, init } = this;
     const values = this.ownMemory(this.dtype, 'parameters');
-    fillByRule(values.handle, { name: this.sharedName ?? name, shape: this.shape, meta: this.meta, init: this.init, seed: context.seed });
+    const drawn = this.dtype === 'f32' ? values : this.ownMemory('f32', 'parameters');
+    fillByRule(drawn.handle, { name: this.sharedName ?? name, shape, meta, init, seed: context.seed });
+    if (drawn !== values) {
+      copyInto(values, drawn); // drawn in f32 and rounded once
+      drawn.release();
+    }
     this.values = values;
   }
 

@@ -1,5 +1,8 @@
 import {
+  addRmsNorm,
   type AnyTensor,
+  backward,
+  biasAdd,
   biasGelu,
   cat,
   crossEntropy,
@@ -21,6 +24,7 @@ import {
 import { describe, expect, it } from 'vitest';
 
 const f = (...shape: number[]) => zeros(shape);
+const h = (...shape: number[]) => zeros(shape, 'bf16');
 const d = (...shape: number[]) => zeros(shape, 'f64');
 const i = (...shape: number[]) => zeros(shape, 'i32');
 const u = (...shape: number[]) => zeros(shape, 'u8');
@@ -209,38 +213,58 @@ const dtypeFaults: [name: string, run: () => unknown, code: string, sentence: st
     'DTYPE_MISMATCH',
     "where: operands are f32[3] and f64[3]. Convert one of them with to('f32').",
   ],
-  ['exp', () => i(3).exp(), 'UNSUPPORTED_DTYPE', "exp: x is i32[3], not f32 or f64. Convert it with to('f32')."],
-  ['sum', () => i(3).sum(), 'UNSUPPORTED_DTYPE', "sum: x is i32[3], not f32 or f64. Convert it with to('f32')."],
+  ['exp', () => i(3).exp(), 'UNSUPPORTED_DTYPE', "exp: x is i32[3], not f32 or f64 or bf16. Convert it with to('f32')."],
+  ['sum', () => i(3).sum(), 'UNSUPPORTED_DTYPE', "sum: x is i32[3], not f32 or f64 or bf16. Convert it with to('f32')."],
   [
-    'add of bf16',
-    () => zeros([3], 'bf16').add(zeros([3], 'bf16')),
+    'add of f16',
+    () => zeros([3], 'f16').add(zeros([3], 'f16')),
     'UNSUPPORTED_DTYPE',
-    "add: a is bf16[3], not f32 or f64 or i32 or i64. Convert it with to('f32').",
+    "add: a is f16[3], not f32 or f64 or bf16 or i32 or i64. Convert it with to('f32').",
   ],
-  ['div of integers', () => i(3).div(i(3)), 'UNSUPPORTED_DTYPE', "div: a is i32[3], not f32 or f64. Convert it with to('f32')."],
-  ['pow of integers', () => i(3).pow(2), 'UNSUPPORTED_DTYPE', "pow: a is i32[3], not f32 or f64. Convert it with to('f32')."],
+  ['div of integers', () => i(3).div(i(3)), 'UNSUPPORTED_DTYPE', "div: a is i32[3], not f32 or f64 or bf16. Convert it with to('f32')."],
+  ['pow of integers', () => i(3).pow(2), 'UNSUPPORTED_DTYPE', "pow: a is i32[3], not f32 or f64 or bf16. Convert it with to('f32')."],
   ['cat', () => cat([f(3), i(3)]), 'SHAPE_MISMATCH', 'cat: i32[3] beside f32[3] along dim 0.'],
   ['gather', () => gather(f(3), 0, f(3)), 'UNSUPPORTED_DTYPE', "gather: index is f32[3], not i32. Convert it with to('i32')."],
-  ['matmul', () => matmul(d(2, 2), d(2, 2)), 'UNSUPPORTED_DTYPE', "matmul: a is f64[2, 2], not f32. Convert it with to('f32')."],
-  ['matmul of two', () => matmul(f(2, 2), d(2, 2)), 'UNSUPPORTED_DTYPE', 'matmul: b is f64[2, 2], not f32.'],
-  ['linear', () => linear(d(2, 2), f(2, 2)), 'UNSUPPORTED_DTYPE', 'linear: x is f64[2, 2], not f32.'],
-  ['linear bias', () => linear(f(2, 2), f(2, 2), d(2)), 'UNSUPPORTED_DTYPE', 'linear: bias is f64[2], not f32.'],
-  ['layerNorm', () => layerNorm(d(2, 2), { weight: f(2), bias: f(2) }), 'UNSUPPORTED_DTYPE', 'layerNorm: x is f64[2, 2], not f32.'],
+  ['matmul', () => matmul(d(2, 2), d(2, 2)), 'UNSUPPORTED_DTYPE', "matmul: a is f64[2, 2], not f32 or bf16. Convert it with to('f32')."],
+  ['matmul of two', () => matmul(f(2, 2), d(2, 2)), 'UNSUPPORTED_DTYPE', 'matmul: b is f64[2, 2], not f32 or bf16.'],
+  ['linear', () => linear(d(2, 2), f(2, 2)), 'UNSUPPORTED_DTYPE', 'linear: x is f64[2, 2], not f32 or bf16.'],
+  ['linear bias', () => linear(f(2, 2), f(2, 2), d(2)), 'UNSUPPORTED_DTYPE', 'linear: bias is f64[2], not f32 or bf16.'],
+  ['layerNorm', () => layerNorm(d(2, 2), { weight: f(2), bias: f(2) }), 'UNSUPPORTED_DTYPE', 'layerNorm: x is f64[2, 2], not f32 or bf16.'],
   [
     'layerNorm weight',
     () => layerNorm(f(2, 2), { weight: d(2), bias: f(2) }),
     'UNSUPPORTED_DTYPE',
-    'layerNorm: weight is f64[2], not f32.',
+    'layerNorm: weight is f64[2], not f32 or bf16.',
   ],
-  ['biasGelu', () => biasGelu(f(2, 2), d(2)), 'UNSUPPORTED_DTYPE', 'biasGelu: bias is f64[2], not f32.'],
+  ['biasGelu', () => biasGelu(f(2, 2), d(2)), 'UNSUPPORTED_DTYPE', 'biasGelu: bias is f64[2], not f32 or bf16.'],
   [
     'selfAttention',
     () => selfAttention(d(2, 2, 3), { numHeads: 1, causal: true }),
     'UNSUPPORTED_DTYPE',
-    'selfAttention: qkv is f64[2, 2, 3], not f32.',
+    'selfAttention: qkv is f64[2, 2, 3], not f32 or bf16.',
   ],
   ['embedding', () => embedding(f(2, 2), f(2)), 'UNSUPPORTED_DTYPE', "embedding: tokens is f32[2], not i32. Convert it with to('i32')."],
   ['crossEntropy', () => crossEntropy(f(2, 2), f(2)), 'UNSUPPORTED_DTYPE', 'crossEntropy: targets is f32[2], not i32.'],
+  ['add of two', () => f(3).add(h(3)), 'DTYPE_MISMATCH', "add: operands are f32[3] and bf16[3]. Convert one of them with to('f32')."],
+  ['matmul of bf16 and f32', () => matmul(h(2, 2), f(2, 2)), 'DTYPE_MISMATCH', 'matmul: a is bf16[2, 2] and b is f32[2, 2].'],
+  [
+    'biasAdd',
+    () => biasAdd(f(2, 2), f(2), h(2, 2)),
+    'DTYPE_MISMATCH',
+    "biasAdd: x is f32[2, 2] and residual is bf16[2, 2]. Convert one of them with to('f32').",
+  ],
+  [
+    'addRmsNorm',
+    () => addRmsNorm(h(2, 2), { weight: f(2), residual: f(2, 2) }),
+    'DTYPE_MISMATCH',
+    "rmsNorm: x is bf16[2, 2] and residual is f32[2, 2]. Convert one of them with to('bf16').",
+  ],
+  [
+    'backward',
+    () => backward([tensor([1, 2], [2], { requiresGrad: true }).mul(2)], [h(2)]),
+    'DTYPE_MISMATCH',
+    "backward: a gradient of bf16[2] for a tensor of f32. Convert the gradient with to('f32').",
+  ],
   ['mseLoss', () => mseLoss(f(2), d(2)), 'DTYPE_MISMATCH', 'mseLoss: prediction is f32 and target is f64. Convert one of them with to().'],
   [
     'requiresGrad',

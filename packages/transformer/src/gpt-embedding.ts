@@ -1,9 +1,9 @@
 import { ShapeError } from '@megatron-ts/errors';
-import type { ProcessGroup } from '@megatron-ts/process-groups';
 import type { AnyTensor, InitRule, Tensor } from '@megatron-ts/tensor';
-import { add, embedding, formatShape, Module, Parameter, tensor, whereInModel } from '@megatron-ts/tensor';
-import type { Residual, VocabParallelEmbeddingOptions } from '@megatron-ts/tensor-parallel';
+import { add, dropout, embedding, formatShape, Module, Parameter, requireDropoutRates, tensor, whereInModel } from '@megatron-ts/tensor';
+import type { ParamDType, Residual, VocabParallelEmbeddingOptions } from '@megatron-ts/tensor-parallel';
 import { replicatedMeta, requireSizes, VocabParallelEmbedding } from '@megatron-ts/tensor-parallel';
+import { firstTokenOf, type StreamLayout } from './first-token.ts';
 
 /** Options of a table of positions. */
 export interface PositionEmbeddingOptions {
@@ -15,6 +15,8 @@ export interface PositionEmbeddingOptions {
   readonly init: InitRule;
   /** Whether each rank reads the rows of its part of the sequence only. */
   readonly sequenceParallel: boolean | undefined;
+  /** What it is stored in; f32 by default. */
+  readonly paramDType?: ParamDType | undefined;
 }
 
 /** A learned vector per position, whole on every rank. */
@@ -23,11 +25,11 @@ export class PositionEmbedding extends Module {
   readonly weight: Parameter;
 
   /** @throws ConfigError INVALID_OPTION */
-  constructor({ maxSequenceLength, hiddenSize, init, sequenceParallel }: PositionEmbeddingOptions) {
+  constructor({ maxSequenceLength, hiddenSize, init, sequenceParallel, paramDType: dtype }: PositionEmbeddingOptions) {
     super();
     requireSizes('PositionEmbedding', { maxSequenceLength, hiddenSize });
     const shape = [maxSequenceLength, hiddenSize];
-    this.weight = new Parameter({ shape, init, meta: replicatedMeta(shape, sequenceParallel) });
+    this.weight = new Parameter({ shape, dtype, init, meta: replicatedMeta(shape, sequenceParallel) });
   }
 
   /** Rows `start` to `end`, as `[end - start, 1, h]`. */
@@ -46,6 +48,8 @@ export interface GPTEmbeddingOptions<SP extends boolean> extends VocabParallelEm
   readonly maxSequenceLength: number;
   /** How both tables are filled. */
   readonly init: InitRule;
+  /** Share of the elements of the sum that dropout leaves out; 0 by default. */
+  readonly hiddenDropout?: number;
 }
 
 /** Words and learned positions: what the first stage begins with. */
@@ -54,17 +58,18 @@ export class GPTEmbedding<SP extends boolean = false> extends Module {
   readonly wordEmbeddings: VocabParallelEmbedding<SP>;
   /** `[maxSequenceLength, h]`. */
   readonly positionEmbeddings: PositionEmbedding;
-  private readonly tpGroup: ProcessGroup;
-  private readonly sequenceParallel: boolean;
+  private readonly layout: StreamLayout;
+  private readonly hiddenDropout: number;
 
   /** @throws ConfigError INVALID_OPTION */
   constructor(options: GPTEmbeddingOptions<SP>) {
     super();
-    const { maxSequenceLength, hiddenSize, init, tpGroup, sequenceParallel } = options;
+    const { maxSequenceLength, hiddenSize, init, tpGroup, sequenceParallel, paramDType, hiddenDropout = 0 } = options;
+    requireDropoutRates('GPTEmbedding', { hiddenDropout });
     this.wordEmbeddings = new VocabParallelEmbedding(options);
-    this.positionEmbeddings = new PositionEmbedding({ maxSequenceLength, hiddenSize, init, sequenceParallel });
-    this.tpGroup = tpGroup;
-    this.sequenceParallel = sequenceParallel === true;
+    this.positionEmbeddings = new PositionEmbedding({ maxSequenceLength, hiddenSize, init, sequenceParallel, paramDType });
+    this.layout = { tpGroup, sequenceParallel };
+    this.hiddenDropout = hiddenDropout;
   }
 
   /** `tokens` (i32) `[s, b]` to `[s, b, h]`, or `[s / t, b, h]` under sequence parallelism. @throws ShapeError SHAPE_MISMATCH */
@@ -75,8 +80,9 @@ export class GPTEmbedding<SP extends boolean = false> extends Module {
     if (tokens.shape.length !== 2 || seq > most) throw tooLong(tokens.shape, most);
     const words = this.wordEmbeddings.call(tokens); // [s, b, h]
     const [rows = 0] = words.shape;
-    const start = this.sequenceParallel ? this.tpGroup.rank * rows : 0;
-    return add(words, this.positionEmbeddings.call(start, start + rows) as AnyTensor); // [s, b, h]
+    const start = firstTokenOf(words, this.layout);
+    const sum: Tensor<Residual<SP>> = add(words, this.positionEmbeddings.call(start, start + rows) as AnyTensor); // [s, b, h]
+    return dropout(sum, { p: this.hiddenDropout, firstToken: start });
   }
 }
 

@@ -1,7 +1,7 @@
 import { ConfigError } from '@megatron-ts/errors';
 import { assignLayers } from '@megatron-ts/mesh';
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type AnyTensor, type InitRule, type Loss, Module, sum, type Tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, type DType, type InitRule, type Loss, Module, requireDropoutRates, sum, type Tensor } from '@megatron-ts/tensor';
 import { gatherVocabulary, vocabParallelCrossEntropy, vocabParallelWeight, type VocabShard } from '@megatron-ts/tensor-parallel';
 import { GPTEmbedding } from './gpt-embedding.ts';
 import type { GPTModelOptions } from './gpt-options.ts';
@@ -34,12 +34,12 @@ export class GPTModel<SP extends boolean = false> extends Module {
   constructor(given: GPTModelOptions<SP>) {
     super();
     const options = resolve(given);
-    const { hiddenSize, tpGroup, sequenceParallel, norm, normalization } = options;
+    const { hiddenSize, tpGroup, sequenceParallel, norm, normalization, computeDType } = options;
     const { isFirst, isLast, layers } = placeOf(given);
     this.embedding = isFirst ? new GPTEmbedding<SP>({ ...options, ...options.tied }) : undefined;
     this.layers = new Map(layers.map((layer) => [layer, new TransformerLayer<SP>(options.layer)]));
     this.finalNorm = isLast ? makeNorm(normalization, { hiddenSize, ...norm }) : undefined;
-    const head = { tpGroup, vocabSize: options.vocabSize, sequenceParallel };
+    const head = { tpGroup, vocabSize: options.vocabSize, sequenceParallel, computeDType };
     this.head = isLast ? new LanguageModelHead<SP>({ weight: headWeight(options, this.embedding), ...head }) : undefined;
     this.options = options;
   }
@@ -84,6 +84,11 @@ export class GPTModel<SP extends boolean = false> extends Module {
     const { hiddenSize, sequenceParallel, tpGroup } = this.options;
     return [sequenceParallel === true ? seq / tpGroup.size : seq, batch, hiddenSize];
   }
+
+  /** Element type of these hidden states. */
+  get activationDType(): DType {
+    return this.options.paramDType;
+  }
 }
 
 type ResolvedOptions<SP extends boolean> = ReturnType<typeof resolve<SP>>;
@@ -91,11 +96,13 @@ type ResolvedOptions<SP extends boolean> = ReturnType<typeof resolve<SP>>;
 function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   const { ctx, vocabSize, maxSequenceLength, hiddenSize, numLayers, numAttentionHeads, sequenceParallel } = given;
   const { ffnHiddenSize = 4 * hiddenSize, bias = true, layerNormEps = 1e-5, initStd = 0.02, tieWordEmbeddings = true } = given;
-  const { window, activation, normalization = 'layerNorm', fusedLoss = true } = given;
+  const { window, activation, normalization = 'layerNorm', fusedLoss = true, hiddenDropout = 0, attentionDropout = 0 } = given;
+  const { paramDType = 'f32', computeDType } = given;
   if (!(initStd >= 0))
     throw new ConfigError('INVALID_OPTION', `GPTModel: initStd is ${initStd}. Use a number of at least 0, such as 0.02.`);
+  requireDropoutRates('GPTModel', { hiddenDropout, attentionDropout });
   const width = { hiddenSize, numAttentionHeads, ffnHiddenSize };
-  const kind = { window, activation, normalization };
+  const kind = { window, activation, normalization, hiddenDropout, attentionDropout, paramDType, computeDType };
   const tpGroup: ProcessGroup = ctx.tp;
   const init: InitRule = { kind: 'normal', std: initStd };
   const outputInit: InitRule = { kind: 'normal', std: initStd / Math.sqrt(2 * numLayers) };
@@ -104,6 +111,7 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
     vocabSize,
     maxSequenceLength,
     hiddenSize,
+    hiddenDropout,
     tpGroup,
     init,
     tieWordEmbeddings,
@@ -111,8 +119,10 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
     isSpread,
     normalization,
     fusedLoss,
+    paramDType,
+    computeDType,
     tied: tieWordEmbeddings ? { sharedName: tiedName, sharedOver: isSpread ? 'embedding' : undefined } : {},
-    norm: { eps: layerNormEps, sequenceParallel: sequenceParallel === true },
+    norm: { eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
     layer: { ...width, ...kind, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel },
   };
 }

@@ -1,12 +1,16 @@
 import type { ParallelContext } from '@megatron-ts/process-groups';
+import type { LayerDTypes } from '@megatron-ts/tensor-parallel';
 import type { Normalization } from './normalization.ts';
 import type { Activation } from './parallel-mlp.ts';
 
 /** What a GPT model needs to know of the mesh; a ParallelContext is one. */
 export type ModelContext = Pick<ParallelContext, 'tp' | 'pp' | 'mesh'>;
 
-/** Sizes and settings of a GPT model. */
-export interface GPTConfig<SP extends boolean = false> {
+/**
+ * Sizes and settings of a GPT model. `paramDType` is that of all its parameters and of the residual stream; losses, statistics of norms and
+ * of softmax, and gradients of parameters are f32 whatever it is.
+ */
+export interface GPTConfig<SP extends boolean = false> extends LayerDTypes {
   /** Number of tokens. */
   readonly vocabSize: number;
   /** Most tokens of a sequence. */
@@ -34,6 +38,13 @@ export interface GPTConfig<SP extends boolean = false> {
    * gradient of the head's weight is close.
    */
   readonly fusedLoss?: boolean;
+  /**
+   * Share of the elements that dropout leaves out of the embedding and of what attention and MLP add to the residual stream; 0 by default.
+   * What is left out depends on neither the layout nor the number of microbatches; see `DropoutOptions`.
+   */
+  readonly hiddenDropout?: number;
+  /** Share of the attention probabilities that dropout leaves out; 0 by default. */
+  readonly attentionDropout?: number;
   /** Whether linear layers have biases; true by default. */
   readonly bias?: boolean;
   /** Added to the variance in norms; 1e-5 by default. */

@@ -1,5 +1,5 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type AnyTensor, linear, Module, type Parameter, type Tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, type ComputeDType, type ComputeOptions, linear, Module, type Parameter, type Tensor } from '@megatron-ts/tensor';
 import {
   type Region,
   type Residual,
@@ -18,6 +18,8 @@ export interface LanguageModelHeadOptions<SP extends boolean = false> {
   readonly vocabSize?: number;
   /** Whether the residual stream is cut along the sequence; false by default. */
   readonly sequenceParallel?: SP | undefined;
+  /** What products are computed in, with f32 sums; by default what their operands are stored in. */
+  readonly computeDType?: ComputeDType | undefined;
 }
 
 /** Logits of every token of the vocabulary, cut over the ranks, or the losses that follow from them. */
@@ -25,12 +27,14 @@ export class LanguageModelHead<SP extends boolean = false> extends Module {
   /** `[v / t, h]`. */
   readonly weight: Parameter<VocabShard>;
   private readonly region: Region<Residual<SP>>;
+  private readonly compute: ComputeOptions;
   private readonly vocabulary: { readonly tpGroup: ProcessGroup; readonly vocabSize?: number };
 
-  constructor({ weight, tpGroup, vocabSize, sequenceParallel }: LanguageModelHeadOptions<SP>) {
+  constructor({ weight, tpGroup, vocabSize, sequenceParallel, computeDType }: LanguageModelHeadOptions<SP>) {
     super();
     this.weight = weight;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
+    this.compute = { computeDType };
     this.vocabulary = { tpGroup, ...(vocabSize === undefined ? {} : { vocabSize }) };
   }
 
@@ -40,7 +44,7 @@ export class LanguageModelHead<SP extends boolean = false> extends Module {
   override forward(hidden: Tensor<Residual<SP>>, targets: Tensor): Tensor;
   override forward(hidden: Tensor<Residual<SP>>, targets?: Tensor): AnyTensor {
     const whole = this.region.enter(hidden); // [s, b, h]
-    if (targets === undefined) return linear(whole, this.weight); // [s, b, v / t]
-    return vocabParallelLinearCrossEntropy(whole, this.weight, targets, this.vocabulary); // [s, b]
+    if (targets === undefined) return linear(whole, this.weight, undefined, this.compute); // [s, b, v / t]
+    return vocabParallelLinearCrossEntropy(whole, this.weight, targets, { ...this.vocabulary, ...this.compute }); // [s, b]
   }
 }

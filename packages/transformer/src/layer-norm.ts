@@ -1,5 +1,5 @@
 import { type Addends, addLayerNorm, layerNorm, Module, Parameter, type SumAndNorm, type Tensor, type Whole } from '@megatron-ts/tensor';
-import { replicatedMeta, requireSizes } from '@megatron-ts/tensor-parallel';
+import { type ParamDType, replicatedMeta, requireDTypes, requireSizes } from '@megatron-ts/tensor-parallel';
 
 /** Options of a layer norm. */
 export interface LayerNormModuleOptions {
@@ -9,6 +9,8 @@ export interface LayerNormModuleOptions {
   readonly eps?: number;
   /** Whether the input is cut along the sequence, so that the ranks' gradients are summands; false by default. */
   readonly sequenceParallel?: boolean;
+  /** What the parameters are stored in, whatever the input is; f32 by default. Statistics are f32. */
+  readonly paramDType?: ParamDType | undefined;
 }
 
 /** `(x - mean) / sqrt(var + eps) · weight + bias` over the last dim, wherever `x` lives. @source Ba, Kiros and Hinton 2016, equation 4 */
@@ -20,12 +22,13 @@ export class LayerNorm extends Module {
   private readonly eps: number;
 
   /** @throws ConfigError INVALID_OPTION */
-  constructor({ hiddenSize, eps = 1e-5, sequenceParallel }: LayerNormModuleOptions) {
+  constructor({ hiddenSize, eps = 1e-5, sequenceParallel, paramDType: dtype }: LayerNormModuleOptions) {
     super();
     requireSizes('LayerNorm', { hiddenSize });
+    requireDTypes('LayerNorm', { paramDType: dtype });
     const meta = replicatedMeta([hiddenSize], sequenceParallel);
-    this.weight = new Parameter({ shape: [hiddenSize], init: { kind: 'ones' }, meta });
-    this.bias = new Parameter({ shape: [hiddenSize], meta });
+    this.weight = new Parameter({ shape: [hiddenSize], dtype, init: { kind: 'ones' }, meta });
+    this.bias = new Parameter({ shape: [hiddenSize], dtype, meta });
     this.eps = eps;
   }
 

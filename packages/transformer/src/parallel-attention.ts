@@ -1,10 +1,17 @@
 import { ConfigError } from '@megatron-ts/errors';
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type InitRule, Module, selfAttention, type Tensor } from '@megatron-ts/tensor';
-import { ColumnParallelLinear, divideOverRanks, requireSizes, type Residual, RowParallelLinear } from '@megatron-ts/tensor-parallel';
+import { type ComputeDType, type InitRule, Module, requireDropoutRates, selfAttention, type Tensor } from '@megatron-ts/tensor';
+import {
+  ColumnParallelLinear,
+  divideOverRanks,
+  type LayerDTypes,
+  requireSizes,
+  type Residual,
+  RowParallelLinear,
+} from '@megatron-ts/tensor-parallel';
 
 /** Options of an attention block. */
-export interface ParallelAttentionOptions<SP extends boolean = false> {
+export interface ParallelAttentionOptions<SP extends boolean = false> extends LayerDTypes {
   /** Features of the residual stream. */
   readonly hiddenSize: number;
   /** Heads over all ranks. */
@@ -13,6 +20,8 @@ export interface ParallelAttentionOptions<SP extends boolean = false> {
   readonly causal?: boolean;
   /** Keys that a causal query sees, its own the last; all by default. */
   readonly window?: number | undefined;
+  /** Share of the attention probabilities that dropout leaves out; 0 by default. */
+  readonly attentionDropout?: number;
   /** Whether the projections have biases; true by default. */
   readonly bias?: boolean;
   /** Leaves adding the output projection's bias to the caller, who may fuse it with what follows; false by default. */
@@ -39,16 +48,20 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
   private readonly localHeads: number;
   private readonly causal: boolean;
   private readonly window: number | undefined;
+  private readonly computeDType: ComputeDType | undefined;
+  private readonly attentionDropout: number;
+  private readonly firstHead: number;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: ParallelAttentionOptions<SP>) {
     super();
     const { hiddenSize, numAttentionHeads, causal = true, window, bias = true, skipBiasAdd = false, tpGroup, sequenceParallel } = options;
-    const { init = { kind: 'normal', std: 0.02 }, outputInit = init } = options;
+    const { init = { kind: 'normal', std: 0.02 }, outputInit = init, attentionDropout = 0, paramDType, computeDType } = options;
+    requireDropoutRates('ParallelAttention', { attentionDropout });
     requireSizes('ParallelAttention', { hiddenSize, numAttentionHeads });
     if (hiddenSize % numAttentionHeads !== 0) throw indivisibleHeads(hiddenSize, numAttentionHeads);
     this.localHeads = divideOverRanks({ layer: 'ParallelAttention', option: 'numAttentionHeads', size: numAttentionHeads, tpGroup });
-    const shared = { bias, tpGroup, sequenceParallel };
+    const shared = { bias, tpGroup, sequenceParallel, paramDType, computeDType };
     this.qkv = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: 3 * hiddenSize, parts: ['q', 'k', 'v'], init, ...shared });
     this.projection = new RowParallelLinear<SP>({
       inputSize: hiddenSize,
@@ -59,13 +72,16 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
     });
     this.causal = causal;
     this.window = window;
+    this.computeDType = computeDType;
+    this.attentionDropout = attentionDropout;
+    this.firstHead = tpGroup.rank * this.localHeads;
   }
 
   /** `x` `[s, b, h]` to the same shape. */
   override forward(x: Tensor<Residual<SP>>): Tensor<Residual<SP>> {
     const qkv = this.qkv.call(x); // [s, b, 3h / t]
-    const { localHeads: numHeads, causal, window } = this;
-    const context = selfAttention(qkv, { numHeads, causal, window }); // [s, b, h / t]
+    const { localHeads: numHeads, causal, window, attentionDropout: p, firstHead, computeDType } = this;
+    const context = selfAttention(qkv, { numHeads, causal, window, dropout: { p, firstHead }, computeDType }); // [s, b, h / t]
     return this.projection.call(context); // [s, b, h]
   }
 }

@@ -1,6 +1,6 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
 import { type AnyTensor, biasGeglu, biasGelu, biasSwiglu, gelu, type InitRule, Module, type Tensor } from '@megatron-ts/tensor';
-import { ColumnParallelLinear, type HiddenShard, type Residual, RowParallelLinear } from '@megatron-ts/tensor-parallel';
+import { ColumnParallelLinear, type HiddenShard, type LayerDTypes, type Residual, RowParallelLinear } from '@megatron-ts/tensor-parallel';
 
 /** What stands between the two layers; gated ones multiply an activated half of the wide features by the other. */
 export type Activation = 'gelu' | 'swiglu' | 'geglu';
@@ -12,7 +12,7 @@ const activations: Readonly<Record<Activation, (wide: Tensor<HiddenShard>, bias:
 };
 
 /** Options of an MLP block. */
-export interface ParallelMLPOptions<SP extends boolean = false> {
+export interface ParallelMLPOptions<SP extends boolean = false> extends LayerDTypes {
   /** Features of the residual stream. */
   readonly hiddenSize: number;
   /** Features between the two layers, over all ranks; 4 · hiddenSize by default. */
@@ -48,8 +48,8 @@ export class ParallelMLP<SP extends boolean = false> extends Module {
   constructor(options: ParallelMLPOptions<SP>) {
     super();
     const { hiddenSize, ffnHiddenSize = 4 * hiddenSize, activation = 'gelu', bias = true, skipBiasAdd = false } = options;
-    const { init = { kind: 'normal', std: 0.02 }, outputInit = init, tpGroup, sequenceParallel } = options;
-    const shared = { bias, tpGroup, sequenceParallel };
+    const { init = { kind: 'normal', std: 0.02 }, outputInit = init, tpGroup, sequenceParallel, paramDType, computeDType } = options;
+    const shared = { bias, tpGroup, sequenceParallel, paramDType, computeDType };
     const parts = activation === 'gelu' ? [''] : ['gate', 'up'];
     const wide = parts.length * ffnHiddenSize;
     this.up = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: wide, parts, skipBiasAdd: true, init, ...shared });

@@ -1,5 +1,5 @@
 import { type Addends, addRmsNorm, Module, Parameter, rmsNorm, type SumAndNorm, type Tensor, type Whole } from '@megatron-ts/tensor';
-import { replicatedMeta, requireSizes } from '@megatron-ts/tensor-parallel';
+import { replicatedMeta, requireDTypes, requireSizes } from '@megatron-ts/tensor-parallel';
 import type { LayerNormModuleOptions } from './layer-norm.ts';
 
 /** `x / sqrt(mean(x²) + eps) · weight` over the last dim, wherever `x` lives. @source Zhang and Sennrich 2019, equation 4 */
@@ -9,10 +9,12 @@ export class RMSNorm extends Module {
   private readonly eps: number;
 
   /** @throws ConfigError INVALID_OPTION */
-  constructor({ hiddenSize, eps = 1e-5, sequenceParallel }: LayerNormModuleOptions) {
+  constructor({ hiddenSize, eps = 1e-5, sequenceParallel, paramDType: dtype }: LayerNormModuleOptions) {
     super();
     requireSizes('RMSNorm', { hiddenSize });
-    this.weight = new Parameter({ shape: [hiddenSize], init: { kind: 'ones' }, meta: replicatedMeta([hiddenSize], sequenceParallel) });
+    requireDTypes('RMSNorm', { paramDType: dtype });
+    const meta = replicatedMeta([hiddenSize], sequenceParallel);
+    this.weight = new Parameter({ shape: [hiddenSize], dtype, init: { kind: 'ones' }, meta });
     this.eps = eps;
   }
 

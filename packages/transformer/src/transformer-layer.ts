@@ -1,6 +1,8 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { biasAdd, type InitRule, Module, type Tensor } from '@megatron-ts/tensor';
-import type { Residual } from '@megatron-ts/tensor-parallel';
+import { biasDropoutAdd, type DropoutOptions, type InitRule, Module } from '@megatron-ts/tensor';
+import { requireDropoutRates, type SumAndNorm, type Tensor } from '@megatron-ts/tensor';
+import type { LayerDTypes, Residual } from '@megatron-ts/tensor-parallel';
+import { firstTokenOf, type StreamLayout } from './first-token.ts';
 import type { LayerNorm } from './layer-norm.ts';
 import { makeNorm, type Normalization } from './normalization.ts';
 import { ParallelAttention } from './parallel-attention.ts';
@@ -8,7 +10,7 @@ import { type Activation, ParallelMLP } from './parallel-mlp.ts';
 import type { RMSNorm } from './rms-norm.ts';
 
 /** Options of a transformer layer. */
-export interface TransformerLayerOptions<SP extends boolean = false> {
+export interface TransformerLayerOptions<SP extends boolean = false> extends LayerDTypes {
   /** Features of the residual stream. */
   readonly hiddenSize: number;
   /** Heads over all ranks. */
@@ -23,6 +25,10 @@ export interface TransformerLayerOptions<SP extends boolean = false> {
   readonly activation?: Activation | undefined;
   /** Which norm; `'layerNorm'` by default. */
   readonly normalization?: Normalization | undefined;
+  /** Share of the elements that dropout leaves out of what attention and MLP add to the residual stream; 0 by default. */
+  readonly hiddenDropout?: number;
+  /** Share of the attention probabilities that dropout leaves out; 0 by default. */
+  readonly attentionDropout?: number;
   /** Whether the linear layers have biases; true by default. */
   readonly bias?: boolean;
   /** Added to the variance in norms; 1e-5 by default. */
@@ -51,25 +57,42 @@ export class TransformerLayer<SP extends boolean = false> extends Module {
   readonly mlpNorm: LayerNorm | RMSNorm;
   /** The MLP. */
   readonly mlp: ParallelMLP<SP>;
+  private readonly hiddenDropout: number;
+  private readonly layout: StreamLayout;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: TransformerLayerOptions<SP>) {
     super();
     const { numAttentionHeads, causal, window, ffnHiddenSize, activation, normalization = 'layerNorm', layerNormEps, ...rest } = options;
-    const { hiddenSize, sequenceParallel = false } = rest;
+    const { hiddenSize, sequenceParallel = false, tpGroup, hiddenDropout = 0, attentionDropout = 0, paramDType } = rest;
+    requireDropoutRates('TransformerLayer', { hiddenDropout, attentionDropout });
     const shared = { skipBiasAdd: true, ...rest };
-    const norm = { hiddenSize, sequenceParallel, ...(layerNormEps === undefined ? {} : { eps: layerNormEps }) };
+    const norm = { hiddenSize, sequenceParallel, paramDType, ...(layerNormEps === undefined ? {} : { eps: layerNormEps }) };
     this.attentionNorm = makeNorm(normalization, norm);
     this.attention = new ParallelAttention<SP>({ numAttentionHeads, window, ...(causal === undefined ? {} : { causal }), ...shared });
     this.mlpNorm = makeNorm(normalization, norm);
     const mlp = { ...(ffnHiddenSize === undefined ? {} : { ffnHiddenSize }), ...(activation === undefined ? {} : { activation }) };
     this.mlp = new ParallelMLP<SP>({ ...mlp, ...shared });
+    this.hiddenDropout = hiddenDropout;
+    this.layout = { tpGroup, sequenceParallel };
   }
 
   /** `x` `[s, b, h]` to the same shape. */
   override forward(x: Tensor<Residual<SP>>): Tensor<Residual<SP>> {
     const attended = this.attention.call(this.attentionNorm.call(x)); // [s, b, h]
-    const { sum, normed } = this.mlpNorm.call(attended, { residual: x, addedBias: this.attention.projection.bias }); // [s, b, h] each
-    return biasAdd(this.mlp.call(normed), this.mlp.down.bias, sum); // [s, b, h]
+    const { sum, normed } = this.addAndNorm(attended, x); // [s, b, h] each
+    return biasDropoutAdd(this.mlp.call(normed), this.mlp.down.bias, sum, this.dropoutOf('mlp', x)); // [s, b, h]
+  }
+
+  /** The residual stream behind attention and its norm: one pass without dropout, else two. */
+  private addAndNorm(attended: Tensor<Residual<SP>>, residual: Tensor<Residual<SP>>): SumAndNorm<Residual<SP>> {
+    const { bias: addedBias } = this.attention.projection;
+    if (this.hiddenDropout === 0) return this.mlpNorm.call(attended, { residual, addedBias });
+    const sum = biasDropoutAdd(attended, addedBias, residual, this.dropoutOf('attention', residual)); // [s, b, h]
+    return { sum, normed: this.mlpNorm.call(sum) };
+  }
+
+  private dropoutOf(site: string, stream: Tensor<Residual<SP>>): DropoutOptions {
+    return { p: this.hiddenDropout, site, firstToken: firstTokenOf(stream, this.layout) };
   }
 }

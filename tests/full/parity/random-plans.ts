@@ -35,6 +35,8 @@ export function randomCase(seed: number, number: number): RandomCase {
     tieWordEmbeddings: below(3) > 0,
     bias: below(3) > 0,
     initStd,
+    hiddenDropout: below(2) / 5,
+    attentionDropout: below(2) / 10,
   };
   const microbatchSize = 1 + below(3);
   const numMicrobatches = 1 + below(5);

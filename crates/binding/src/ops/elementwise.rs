@@ -2,21 +2,12 @@
 
 use crate::dispatch::{for_all, for_floats, for_integers, for_numbers};
 use crate::hot_op::hot_ops;
-use crate::tensors::{apart, build, insert, span};
+use crate::tensors::{apart, build, insert, same_dtype, span, values};
 use kernels::gather::{self, Extents};
 use kernels::layout::Layout;
 use kernels::reduce::{self, Plan};
 use kernels::{axpy, binary, compare, select, strided, sum_squares, unary};
 use storage::{DType, Span};
-
-/// Two or three operands of one type.
-fn same_dtype(spans: &[&Span]) -> Result<DType, String> {
-    let dtype = spans[0].dtype();
-    match spans.iter().find(|span| span.dtype() != dtype) {
-        Some(other) => Err(format!("tensors of {} and {} do not mix. Cast one of them.", dtype.name(), other.dtype().name())),
-        None => Ok(dtype),
-    }
-}
 
 /// A layout as JavaScript passes it; an empty one means operands that are dense and as long as the first.
 fn broadcast<const N: usize>(words: &[u32], spans: [&Span; N]) -> Result<Layout<N>, String> {
@@ -50,28 +41,47 @@ fn against_scalar(len: usize, reversed: bool) -> Result<Layout<2>, String> {
     if reversed { Layout::new(&[len], [&[0], &[1]], [0, 0]) } else { Layout::new(&[len], [&[1], &[0]], [0, 0]) }
 }
 
-/// `a op b` into a new tensor.
+/// The type of a number that stands beside elements of `dtype`: it is not rounded to bf16.
+fn beside(dtype: DType) -> DType {
+    if dtype == DType::BF16 { DType::F32 } else { dtype }
+}
+
+/// `a op b` into a new tensor, for tensors of one type.
 fn binary_op(op: u32, a: &Span, b: &Span, layout: &Layout<2>) -> Result<u32, String> {
     layout.check([a.len(), b.len()])?;
     let dtype = same_dtype(&[a, b])?;
     build(dtype, layout.numel(), |target| {
         if dtype.is_float() {
             // SAFETY: the target is new: nobody else reads or writes it.
-            for_floats!(dtype, T => binary::binary::<T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? }))
+            for_floats!(dtype, T => binary::binary::<T, T, T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? }))
         } else {
             // SAFETY: as above.
-            for_integers!(dtype, T => binary::binary_number::<T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? }))
+            for_integers!(dtype, T => binary::binary_number::<T, T, T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? }))
         }
     })
 }
 
-/// `a op b` as 0 or 1 into a new tensor.
+/// `x op value` or `value op x` for x of bf16 and a value of f32.
+fn bf16_scalar(op: u32, x: &Span, value: &Span, reversed: bool) -> Result<u32, String> {
+    let layout = against_scalar(x.len(), reversed)?;
+    let (x, value): (&[u16], _) = (x.slice()?, value.f32s()?);
+    build(DType::BF16, x.len(), |target| {
+        // SAFETY: the target is new: nobody else reads or writes it.
+        let y: &mut [u16] = unsafe { target.slice_mut()? };
+        if reversed { binary::binary(op, value, x, &layout, y) } else { binary::binary(op, x, value, &layout, y) }
+    })
+}
+
+/// `a op b` as 0 or 1 into a new tensor; beside a bf16 b may be f32.
 fn compare_op(op: u32, a: &Span, b: &Span, layout: &Layout<2>) -> Result<u32, String> {
     layout.check([a.len(), b.len()])?;
-    let dtype = same_dtype(&[a, b])?;
     build(DType::U8, layout.numel(), |target| {
         // SAFETY: the target is new: nobody else reads or writes it.
-        for_numbers!(dtype, T => compare::compare::<T>(op, a.slice()?, b.slice()?, layout, unsafe { target.slice_mut()? }))
+        let c: &mut [u8] = unsafe { target.slice_mut()? };
+        if (a.dtype(), b.dtype()) == (DType::BF16, DType::F32) {
+            return compare::compare::<u16, f32>(op, a.slice()?, b.slice()?, layout, c);
+        }
+        for_numbers!(same_dtype(&[a, b])?, T => compare::compare::<T, T>(op, a.slice()?, b.slice()?, layout, c))
     })
 }
 
@@ -111,7 +121,10 @@ hot_ops! {
         if op == 4 && value == 2.0 && !reversed && x.dtype().is_float() {
             return binary_op(2, &x, &x, &Layout::dense(x.len()));
         }
-        let one = scalar(x.dtype(), value)?;
+        let one = scalar(beside(x.dtype()), value)?;
+        if x.dtype() == DType::BF16 {
+            return bf16_scalar(op, &x, &one, reversed);
+        }
         let layout = against_scalar(x.len(), reversed)?;
         if reversed { binary_op(op, &one, &x, &layout) } else { binary_op(op, &x, &one, &layout) }
     }
@@ -119,21 +132,26 @@ hot_ops! {
     /// 1 where a op b, else 0, as u8: 0 eq, 1 ne, 2 lt, 3 le, 4 gt, 5 ge. `layout` as in `binary`.
     compare(op: u32, a: u32, b: u32, layout: &[u32]) -> u32 {
         let (a, b) = (span("compare", a)?, span("compare", b)?);
+        same_dtype(&[&a, &b])?;
         compare_op(op, &a, &b, &broadcast(layout, [&a, &b])?)
     }
 
     /// 1 where a op value, else 0, as u8, with the codes of `compare`.
     compareScalar(op: u32, a: u32, value: f64) -> u32 {
         let a = span("compareScalar", a)?;
-        compare_op(op, &a, &scalar(a.dtype(), value)?, &against_scalar(a.len(), false)?)
+        compare_op(op, &a, &scalar(beside(a.dtype()), value)?, &against_scalar(a.len(), false)?)
     }
 
-    /// dst += alpha src, in place.
+    /// dst += alpha src, in place; beside a dst of f32, src may be bf16.
     axpy(dst: u32, alpha: f64, src: u32) -> () {
         let dst = span("axpy", dst)?;
         let src = apart(&dst, span("axpy", src)?)?;
-        // SAFETY: the source lies apart, and nothing else runs on this thread.
-        for_floats!(same_dtype(&[&dst, &src])?, T => axpy::axpy::<T>(unsafe { dst.slice_mut()? }, alpha, src.slice()?))
+        if (dst.dtype(), src.dtype()) == (DType::F32, DType::BF16) {
+            // SAFETY: the source lies apart, and nothing else runs on this thread.
+            return axpy::axpy::<f32, u16>(unsafe { dst.f32s_mut()? }, alpha, src.slice()?);
+        }
+        // SAFETY: as above.
+        for_floats!(same_dtype(&[&dst, &src])?, T => axpy::axpy::<T, T>(unsafe { dst.slice_mut()? }, alpha, src.slice()?))
     }
 
     /// h *= alpha, in place.
@@ -214,10 +232,11 @@ hot_ops! {
         })
     }
 
-    /// The exact sum of the squares of f32 tensors as limbs (i64) that may be summed over ranks; `resolveSum` makes a number of them.
+    /// The exact sum of the squares of f32 and bf16 tensors as limbs (i64) that may be summed over ranks; `resolveSum` makes a
+    /// number of them.
     sumSquares(handles: &[u32]) -> u32 {
         let spans: Vec<Span> = handles.iter().map(|&handle| span("sumSquares", handle)).collect::<Result<_, _>>()?;
-        let tensors: Vec<&[f32]> = spans.iter().map(Span::f32s).collect::<Result<_, _>>()?;
+        let tensors: Vec<_> = spans.iter().map(values).collect::<Result<_, _>>()?;
         insert(Span::from_slice(DType::I64, &sum_squares::sum_squares(&tensors))?)
     }
 

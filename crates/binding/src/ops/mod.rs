@@ -1,13 +1,16 @@
 //! The lists of raw operations.
 
 mod comm;
+mod dropout;
 mod elementwise;
 mod fused;
+mod products;
+mod results;
 mod storage;
 
 use crate::hot_op::HotOp;
 
 /// Every raw operation.
 pub fn all() -> impl Iterator<Item = &'static HotOp> {
-    [storage::HOT_OPS, elementwise::HOT_OPS, fused::HOT_OPS, comm::HOT_OPS].into_iter().flatten()
+    [storage::HOT_OPS, elementwise::HOT_OPS, fused::HOT_OPS, products::HOT_OPS, dropout::HOT_OPS, comm::HOT_OPS].into_iter().flatten()
 }

@@ -1,4 +1,5 @@
 use super::Hyper;
+use crate::half::f32_to_bf16;
 use crate::simd::{madd, multiversion};
 
 #[inline(always)]
@@ -29,5 +30,14 @@ multiversion! {
 multiversion! {
     pub(super) fn regularised(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], hyper: &Hyper) {
         step::<FMA, false>(p, g, m, v, hyper);
+    }
+}
+
+multiversion! {
+    /// The parameters as bf16, to nearest even.
+    pub(super) fn round(bits: &mut [u16], p: &[f32]) {
+        for (bits, p) in bits.iter_mut().zip(p) {
+            *bits = f32_to_bf16(*p);
+        }
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! g = gradScale g (not stored); decoupled: p = p (1 - lr wd), else g = g + wd p; m = beta1 m + (1 - beta1) g;
 //! v = beta2 v + (1 - beta2) g^2; p = p - lr / bc1 * m / (sqrt(v) / sqrt(bc2) + eps).
+//!
+//! Where p are the f32 main weights of a bf16 model, the model gets them rounded in the same pass.
 
 mod cpu;
 
@@ -41,8 +43,13 @@ pub struct Run<'a> {
     pub g: &'a [f32],
     pub m: &'a mut [f32],
     pub v: &'a mut [f32],
+    /// The bf16 weights that p stands for.
+    pub model: Option<&'a mut [u16]>,
     pub hyper: Hyper,
 }
+
+/// Elements whose new values are still in the first-level cache when they are rounded.
+const BLOCK: usize = 1 << 10;
 
 /// A run that the items of the pool share.
 struct Shared<'a> {
@@ -51,6 +58,7 @@ struct Shared<'a> {
     len: usize,
     g: &'a [f32],
     written: [Disjoint<'a, f32>; 3],
+    model: Option<Disjoint<'a, u16>>,
     hyper: Hyper,
 }
 
@@ -58,21 +66,30 @@ struct Shared<'a> {
 pub fn adamw(runs: Vec<Run>) -> Result<(), String> {
     let mut items = 0;
     let mut shared = Vec::with_capacity(runs.len());
-    for Run { p, g, m, v, hyper } in runs {
+    for Run { p, g, m, v, model, hyper } in runs {
         let len = p.len();
         expect("adamW", "g", g.len(), &[len])?;
         expect("adamW", "m", m.len(), &[len])?;
         expect("adamW", "v", v.len(), &[len])?;
-        shared.push(Shared { first: items, len, g, written: [p, m, v].map(Disjoint::new), hyper });
+        model.as_ref().map_or(Ok(()), |model| expect("adamW", "the model's weights", model.len(), &[len]))?;
+        shared.push(Shared { first: items, len, g, written: [p, m, v].map(Disjoint::new), model: model.map(Disjoint::new), hyper });
         items += len.div_ceil(CHUNK);
     }
     pool::run(items, &|item| {
         let run = &shared[shared.partition_point(|run| run.first <= item) - 1];
         let range = chunk_range(run.len, CHUNK, item - run.first);
-        // SAFETY: chunks are disjoint.
-        let [p, m, v] = run.written.map(|slice| unsafe { slice.part(range.clone()) });
         let step = if run.hyper.decoupled { cpu::decoupled } else { cpu::regularised };
-        step(p, &run.g[range], m, v, &run.hyper);
+        let block = if run.model.is_some() { BLOCK } else { CHUNK };
+        for start in range.clone().step_by(block) {
+            let range = start..range.end.min(start + block);
+            // SAFETY: chunks are disjoint.
+            let [p, m, v] = run.written.map(|slice| unsafe { slice.part(range.clone()) });
+            step(p, &run.g[range.clone()], m, v, &run.hyper);
+            if let Some(model) = &run.model {
+                // SAFETY: as above.
+                cpu::round(unsafe { model.part(range) }, p);
+            }
+        }
     });
     Ok(())
 }

@@ -7,7 +7,7 @@ fn hyper(step: i32, decoupled: bool) -> Hyper {
 }
 
 fn one(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], hyper: Hyper) -> Result<(), String> {
-    adamw(vec![Run { p, g, m, v, hyper }])
+    adamw(vec![Run { p, g, m, v, model: None, hyper }])
 }
 
 fn values(len: usize, seed: usize) -> Vec<f32> {
@@ -77,6 +77,24 @@ fn many_runs_at_once_have_the_bits_of_one_after_the_other() {
         one(&mut want_p[i], &g[i], &mut want_m[i], &mut want_v[i], hypers[i]).unwrap();
     }
     let parts = p.iter_mut().zip(&g).zip(m.iter_mut().zip(&mut v)).zip(&hypers);
-    adamw(parts.map(|(((p, g), (m, v)), hyper)| Run { p, g, m, v, hyper: *hyper }).collect()).unwrap();
+    adamw(parts.map(|(((p, g), (m, v)), hyper)| Run { p, g, m, v, model: None, hyper: *hyper }).collect()).unwrap();
     assert!(p == want_p && m == want_m && v == want_v);
+}
+
+#[test]
+fn the_model_of_bf16_gets_the_main_weights_rounded_and_they_keep_their_bits() {
+    let len = 70_001;
+    for decoupled in [true, false] {
+        let (g, v) = (values(len, 2), values(len, 3).iter().map(|v| v.abs()).collect::<Vec<_>>());
+        let state = || (values(len, 1), values(len, 4), v.clone());
+        let ((mut p, mut m, mut v), (mut main, mut main_m, mut main_v)) = (state(), state());
+        let mut model = vec![0u16; len];
+        one(&mut p, &g, &mut m, &mut v, hyper(3, decoupled)).unwrap();
+        let run = Run { p: &mut main, g: &g, m: &mut main_m, v: &mut main_v, model: Some(&mut model), hyper: hyper(3, decoupled) };
+        adamw(vec![run]).unwrap();
+        assert!(main == p && main_m == m && main_v == v && model == crate::stored::rounding::bits(&p));
+    }
+    let [mut p, mut m, mut v] = [[0.0f32; 2]; 3];
+    let run = Run { p: &mut p, g: &[0.0; 2], m: &mut m, v: &mut v, model: Some(&mut [0; 3]), hyper: hyper(1, true) };
+    assert!(adamw(vec![run]).unwrap_err().contains("the model's weights has 3 values"));
 }

@@ -1,6 +1,7 @@
 use crate::exp::exp;
 use crate::lanes::{map_sum, max, sum_pairs};
 use crate::simd::{madd, multiversion};
+use crate::stored::Value;
 use std::ops::Range;
 
 multiversion! {
@@ -26,17 +27,8 @@ multiversion! {
 }
 
 multiversion! {
-    pub(super) fn divide(row: &mut [f32], sum: f32) {
-        let factor = 1.0 / sum;
-        for x in row {
-            *x *= factor;
-        }
-    }
-}
-
-multiversion! {
-    pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-        sum_pairs(a, b, |a, b| a * b)
+    pub(super) fn dot<T: Value>(a: &[T], b: &[T]) -> f32 {
+        sum_pairs::<T, T>(a, b, |a, b| a * b)
     }
 }
 
@@ -72,5 +64,12 @@ multiversion! {
             *grad = *scale * weight * (*grad * *factor - delta);
             *p = weight * *factor;
         }
+    }
+}
+
+multiversion! {
+    /// Stores a row of sums.
+    pub(super) fn store<T: Value>(row: &mut [T], sums: &[f32]) {
+        T::finish(row, sums);
     }
 }

@@ -7,15 +7,19 @@
 //! F of dropout (0 or 1 / (1 - p)), and with delta = sum(out grad) of each row: dV = (P F)^T grad,
 //! dS = scale P (F grad V^T - delta), dQ = dS K, dK = dS^T Q. A head's strips are taken in one order, so its sums over strips
 //! have the same bits whatever the threads.
+//!
+//! qkv, out and their gradients are f32 or bf16, everything between is f32. bf16 tensors are multiplied in bf16; dK and dV then
+//! grow in f32 memory of the head and are rounded once.
 
 mod cpu;
 mod dropout;
 
 use crate::disjoint::Disjoint;
 use crate::extent::expect;
-use crate::gemm::{Operand, Precision, Product, multiply_in};
+use crate::gemm::{DivideRows, Finish, Operand, Precision, Source, Target, Work, multiply_in};
 use crate::pool;
 use crate::scratch::Scratch;
+use crate::stored::{Value, spare};
 pub use dropout::Dropout;
 use std::ops::Range;
 
@@ -30,7 +34,7 @@ pub struct Attention {
     /// Keys that a row of a causal attention sees, its own the last.
     pub window: Option<usize>,
     pub dropout: Option<Dropout>,
-    /// What products are computed in.
+    /// What products of f32 tensors are computed in.
     pub precision: Precision,
 }
 
@@ -64,6 +68,10 @@ impl Attention {
         1.0 / (self.head_dim as f32).sqrt()
     }
 
+    fn precision_of<T: Value>(&self) -> Precision {
+        if T::IS_BF16 { Precision::Bf16 } else { self.precision }
+    }
+
     fn strips(&self) -> usize {
         self.seq.div_ceil(STRIP)
     }
@@ -89,7 +97,7 @@ impl Attention {
     }
 
     /// The factors of the keys of row `i` of a strip; none without dropout.
-    fn factors<'a>(&self, head: &Head, strip: &Strip, i: usize, memory: &'a mut [f32]) -> &'a [f32] {
+    fn factors<'a, T>(&self, head: &Head<T>, strip: &Strip, i: usize, memory: &'a mut [f32]) -> &'a [f32] {
         let Some(dropout) = &self.dropout else { return &[] };
         let factors = &mut memory[..strip.keys];
         dropout.factors([head.sample, head.number, strip.first + i], strip.first_key, factors);
@@ -115,13 +123,13 @@ struct Strip {
 
 /// The places of one head of one sample: q, k and v as `[seq, d]`, and their row strides.
 #[derive(Clone, Copy)]
-struct Head {
+struct Head<T> {
     sample: usize,
     /// Among this rank's heads.
     number: usize,
-    q: Operand,
-    k: Operand,
-    v: Operand,
+    q: Operand<T>,
+    k: Operand<T>,
+    v: Operand<T>,
     /// From the start of out to this head.
     out: usize,
     /// From one token to the next in out.
@@ -130,8 +138,8 @@ struct Head {
     lse: usize,
 }
 
-impl Head {
-    fn new(shape: &Attention, qkv: *const f32, index: usize) -> Head {
+impl<T: Value> Head<T> {
+    fn new(shape: &Attention, qkv: *const T, index: usize) -> Head<T> {
         let (sample, head) = (index / shape.heads, index % shape.heads);
         let width = shape.heads * shape.head_dim;
         let q = Operand { start: qkv.wrapping_add(sample * 3 * width + head * shape.head_dim), row: shape.batch * 3 * width, col: 1 };
@@ -151,28 +159,24 @@ impl Head {
 
 /// A place that several items write in disjoint, interleaved parts.
 #[derive(Clone, Copy)]
-struct Place(*mut f32);
+struct Place<T>(*mut T);
 
 // SAFETY: items write the columns of their own head and the rows of their own strip.
-unsafe impl Sync for Place {}
+unsafe impl<T: Value> Sync for Place<T> {}
 
-impl Place {
-    fn at(&self, offset: usize) -> *mut f32 {
+impl<T> Place<T> {
+    fn at(&self, offset: usize) -> *mut T {
         self.0.wrapping_add(offset)
     }
 }
 
-/// A product of parts of the buffers, rows of C `c_row` apart.
-///
-/// # Safety
-/// As [`multiply_in`].
-unsafe fn gemm(precision: Precision, [m, n, k]: [usize; 3], a: Operand, b: Operand, c: *mut f32, c_row: usize, accumulate: bool) {
-    // SAFETY: the caller's promise, handed on.
-    unsafe { multiply_in(precision, &Product { m, n, k, a, b, c, c_row, bias: std::ptr::null(), accumulate }) };
+/// A product of parts of the buffers.
+fn product<'a>([m, n, k]: [usize; 3], [a, b]: [Source; 2], c: Target, finish: &'a [&'a dyn Finish]) -> Work<'a> {
+    Work { m, n, k, a, b, c, bias: std::ptr::null(), accumulate: false, finish }
 }
 
 /// The output `[seq, batch, heads * d]` and lse `[batch, heads, seq]`.
-pub fn attention(qkv: &[f32], shape: &Attention, out: &mut [f32], lse: &mut [f32]) -> Result<(), String> {
+pub fn attention<T: Value>(qkv: &[T], shape: &Attention, out: &mut [T], lse: &mut [f32]) -> Result<(), String> {
     let lens: [(&str, usize, &[usize]); 3] =
         [("qkv", qkv.len(), &shape.qkv()), ("out", out.len(), &shape.out()), ("lse", lse.len(), &shape.lse())];
     shape.check("attention", &lens)?;
@@ -191,12 +195,13 @@ pub fn attention(qkv: &[f32], shape: &Attention, out: &mut [f32], lse: &mut [f32
 
 /// # Safety
 /// The head lies in valid memory and nobody else writes these rows of its output.
-unsafe fn forward_strip(shape: &Attention, head: &Head, strip: &Strip, out: Place, lse: &mut [f32]) {
-    let Strip { first, rows, first_key, keys, row } = *strip;
+unsafe fn forward_strip<T: Value>(shape: &Attention, head: &Head<T>, strip: &Strip, out: Place<T>, lse: &mut [f32]) {
+    let (d, precision, Strip { first, rows, first_key, keys, row }) = (shape.head_dim, shape.precision_of::<T>(), *strip);
     let mut memory = Scratch::take((rows + 1) * row);
-    let start = memory.as_mut_ptr();
+    let weights = Operand::<f32> { start: memory.as_mut_ptr(), row, col: 1 };
+    let [q, k, v] = [head.q.at(first, 0), head.k.at(first_key, 0).t(), head.v.at(first_key, 0)].map(Operand::source);
     // SAFETY: the scores are rows x row; the rest is the caller's promise.
-    unsafe { gemm(shape.precision, [rows, keys, shape.head_dim], head.q.at(first, 0), head.k.at(first_key, 0).t(), start, row, false) };
+    unsafe { multiply_in(precision, &product([rows, keys, d], [q, k], weights.target(), &[])) };
     let mut sums = [0f32; STRIP];
     let (scores, factors) = memory.as_mut_slice().split_at_mut(rows * row);
     for (i, scores) in scores.chunks_exact_mut(row).enumerate() {
@@ -204,21 +209,13 @@ unsafe fn forward_strip(shape: &Attention, head: &Head, strip: &Strip, out: Plac
         (sums[i], lse[i]) = cpu::exponentials(scores, shape.seen(strip, i), shape.scale());
         cpu::multiply(scores, shape.factors(head, strip, i, factors));
     }
-    let weights = Operand { start: memory.as_mut_ptr(), row, col: 1 };
-    let first_out = head.out + first * head.out_row;
+    let out = Operand { start: out.at(head.out + first * head.out_row).cast_const(), row: head.out_row, col: 1 };
     // SAFETY: as above; the output's rows are this strip's.
-    unsafe {
-        let values = head.v.at(first_key, 0);
-        gemm(shape.precision, [rows, shape.head_dim, keys], weights, values, out.at(first_out), head.out_row, false);
-        for (i, sum) in sums.iter().enumerate().take(rows) {
-            let row = std::slice::from_raw_parts_mut(out.at(first_out + i * head.out_row), shape.head_dim);
-            cpu::divide(row, *sum);
-        }
-    }
+    unsafe { multiply_in(precision, &product([rows, d, keys], [weights.source(), v], out.target(), &[&DivideRows(&sums[..rows])])) };
 }
 
 /// The gradient of qkv, in its layout.
-pub fn attention_backward([qkv, out, lse, grad]: [&[f32]; 4], shape: &Attention, dqkv: &mut [f32]) -> Result<(), String> {
+pub fn attention_backward<T: Value>([qkv, out, grad]: [&[T]; 3], lse: &[f32], shape: &Attention, dqkv: &mut [T]) -> Result<(), String> {
     let (fused, plain) = (shape.qkv(), shape.out());
     let lens: [(&str, usize, &[usize]); 5] = [
         ("qkv", qkv.len(), &fused),
@@ -232,15 +229,19 @@ pub fn attention_backward([qkv, out, lse, grad]: [&[f32]; 4], shape: &Attention,
     let backward = |index: usize| {
         let head = Head::new(shape, qkv.as_ptr(), index);
         let target = Head::new(shape, place.at(0), index);
+        let mut memory = spare::<T>(2 * shape.seq * shape.head_dim);
+        let sums = Sums::of(&target, shape, memory.as_mut_slice());
         let lse = &lse[head.lse..head.lse + shape.seq];
         // From the last strip on: which rows of dK and dV are written already follows from the strip before.
         let mut written = shape.seq;
         for number in (0..shape.strips()).rev() {
             let strip = shape.strip(number);
             // SAFETY: a head has columns of its own; `Head` and `Strip` stay inside the checked lengths.
-            unsafe { backward_strip(shape, [&head, &target], &strip, [out, lse, grad], written) };
+            unsafe { backward_strip(shape, &head, (target.q, sums), &strip, ([out, grad], lse), written) };
             written = strip.first_key;
         }
+        // SAFETY: as above.
+        unsafe { store_sums(&target, shape, memory.as_mut_slice()) };
     };
     if heads < FEW_HEADS {
         (0..heads).for_each(backward)
@@ -250,37 +251,75 @@ pub fn attention_backward([qkv, out, lse, grad]: [&[f32]; 4], shape: &Attention,
     Ok(())
 }
 
+/// Where the gradients of a head's keys and values grow, as `[seq, d]`: their own place, or f32 memory.
+#[derive(Clone, Copy)]
+struct Sums {
+    k: Operand,
+    v: Operand,
+}
+
+impl Sums {
+    fn of<T: Value>(target: &Head<T>, shape: &Attention, memory: &mut [f32]) -> Sums {
+        let [k, v] = [target.k, target.v].map(|to| Operand { start: to.start.cast::<f32>(), row: to.row, col: 1 });
+        if !T::IS_BF16 {
+            return Sums { k, v };
+        }
+        let k = Operand { start: memory.as_mut_ptr().cast_const(), row: shape.head_dim, col: 1 };
+        Sums { k, v: k.at(shape.seq, 0) }
+    }
+}
+
+/// Takes what has grown in f32 memory to its place.
+///
 /// # Safety
-/// The heads lie in valid memory and nobody else uses the part of the gradient that `target` names. Rows of dK and dV from
-/// `written` on hold sums to add to.
-unsafe fn backward_strip(shape: &Attention, [head, target]: [&Head; 2], strip: &Strip, [out, lse, grad]: [&[f32]; 3], written: usize) {
-    let (d, precision, Strip { first, rows, first_key, keys, row }) = (shape.head_dim, shape.precision, *strip);
+/// Nobody else uses the part of the gradient that `target` names.
+unsafe fn store_sums<T: Value>(target: &Head<T>, shape: &Attention, memory: &[f32]) {
+    let rows = [target.k, target.v].into_iter().flat_map(|to| (0..shape.seq).map(move |i| to.at(i, 0).start.cast_mut()));
+    for (row, sums) in rows.zip(memory.chunks_exact(shape.head_dim.max(1))) {
+        // SAFETY: a row of the head holds `head_dim` values; the rest is the caller's promise.
+        cpu::store::<T>(unsafe { std::slice::from_raw_parts_mut(row, shape.head_dim) }, sums);
+    }
+}
+
+/// # Safety
+/// The head lies in valid memory and nobody else uses the part of the gradient that `d_q` and `sums` name. Rows of the sums from
+/// `written` on hold something to add to.
+unsafe fn backward_strip<T: Value>(
+    shape: &Attention,
+    head: &Head<T>,
+    (d_q, sums): (Operand<T>, Sums),
+    strip: &Strip,
+    ([out, grad], lse): ([&[T]; 2], &[f32]),
+    written: usize,
+) {
+    let (d, precision, Strip { first, rows, first_key, keys, row }) = (shape.head_dim, shape.precision_of::<T>(), *strip);
     let mut memory = Scratch::take((2 * rows + 1) * row);
     let (weights, rest) = memory.as_mut_slice().split_at_mut(rows * row);
     let (changes, factors) = rest.split_at_mut(rows * row);
-    let (p, ds) = (Operand { start: weights.as_ptr(), row, col: 1 }, Operand { start: changes.as_ptr(), row, col: 1 });
-    let out_row = |data: &[f32], i: usize| data[head.out + (first + i) * head.out_row..][..d].as_ptr();
-    let d_out = Operand { start: grad.as_ptr(), row: head.out_row, col: 1 }.at(first, head.out);
-    let [q, k, v] = [head.q.at(first, 0), head.k.at(first_key, 0), head.v.at(first_key, 0)];
+    let [p, ds] = [weights.as_mut_ptr(), changes.as_mut_ptr()].map(|start| Operand::<f32> { start, row, col: 1 });
+    let out_row = |data: &[T], i: usize| data[head.out + (first + i) * head.out_row..][..d].as_ptr();
+    let d_out = Operand { start: grad.as_ptr(), row: head.out_row, col: 1 }.at(first, head.out).source();
+    let [q, k, v] = [head.q.at(first, 0), head.k.at(first_key, 0), head.v.at(first_key, 0)].map(Operand::source);
     // SAFETY: `weights` and `changes` are rows x row each; the rest is the caller's promise.
     unsafe {
-        gemm(precision, [rows, keys, d], q, k.t(), weights.as_mut_ptr(), row, false);
-        gemm(precision, [rows, keys, d], d_out, v.t(), changes.as_mut_ptr(), row, false);
+        multiply_in(precision, &product([rows, keys, d], [q, k.t()], p.target(), &[]));
+        multiply_in(precision, &product([rows, keys, d], [d_out, v.t()], ds.target(), &[]));
     }
     for (i, (weights, changes)) in weights.chunks_exact_mut(row).zip(changes.chunks_exact_mut(row)).enumerate() {
         // SAFETY: rows of `d` values, taken from slices just above.
         let (out, grad) = unsafe { (std::slice::from_raw_parts(out_row(out, i), d), std::slice::from_raw_parts(out_row(grad, i), d)) };
-        let row = cpu::Row { seen: shape.seen(strip, i), scale: shape.scale(), lse: lse[first + i], delta: cpu::dot(out, grad) };
+        let row = cpu::Row { seen: shape.seen(strip, i), scale: shape.scale(), lse: lse[first + i], delta: cpu::dot::<T>(out, grad) };
         cpu::recompute(&mut weights[..keys], &mut changes[..keys], shape.factors(head, strip, i, factors), &row);
     }
     // SAFETY: as above; the results are this head's columns.
     unsafe {
-        gemm(precision, [rows, d, keys], ds, k, target.q.at(first, 0).start.cast_mut(), target.q.row, false);
+        multiply_in(precision, &product([rows, d, keys], [ds.source(), k], d_q.at(first, 0).target(), &[]));
         let fresh = written.saturating_sub(first_key).min(keys);
         for (from, count, accumulate) in [(0, fresh, false), (fresh, keys - fresh, true)] {
-            let [dk, dv] = [target.k, target.v].map(|to| to.at(first_key + from, 0));
-            gemm(precision, [count, d, rows], p.at(0, from).t(), d_out, dv.start.cast_mut(), dv.row, accumulate);
-            gemm(precision, [count, d, rows], ds.at(0, from).t(), q, dk.start.cast_mut(), dk.row, accumulate);
+            let [dk, dv] = [sums.k, sums.v].map(|to| to.at(first_key + from, 0).target());
+            let [p, ds] = [p, ds].map(|scores| scores.at(0, from).t().source());
+            multiply_in(precision, &Work { accumulate, ..product([count, d, rows], [p, d_out], dv, &[]) });
+            multiply_in(precision, &Work { accumulate, ..product([count, d, rows], [ds, q], dk, &[]) });
         }
     }
 }

@@ -55,7 +55,7 @@ fn run(qkv: &[f32], grad: &[f32], s: &Attention) -> [Vec<f32>; 3] {
     let (mut out, mut lse) = (vec![0.0; grad.len()], vec![0.0; s.batch * s.heads * s.seq]);
     attention(qkv, s, &mut out, &mut lse).unwrap();
     let mut dqkv = vec![f32::NAN; qkv.len()];
-    attention_backward([qkv, &out, &lse, grad], s, &mut dqkv).unwrap();
+    attention_backward([qkv, &out, grad], &lse, s, &mut dqkv).unwrap();
     [out, lse, dqkv]
 }
 
@@ -150,7 +150,7 @@ fn a_wide_window_has_the_bits_of_none() {
     let s = shape(200, 2, 2, 8, true);
     let (qkv, grad) = (values(200 * 2 * 48, 1), values(200 * 2 * 16, 2));
     assert!(run(&qkv, &grad, &s) == run(&qkv, &grad, &Attention { window: Some(200), ..s }));
-    let error = attention(&[], &Attention { window: Some(3), ..shape(0, 1, 1, 1, false) }, &mut [], &mut []).unwrap_err();
+    let error = attention::<f32>(&[], &Attention { window: Some(3), ..shape(0, 1, 1, 1, false) }, &mut [], &mut []).unwrap_err();
     assert!(error.contains("a window belongs to a causal attention"));
 }
 
@@ -202,10 +202,29 @@ fn nan_reaches_the_rows_that_see_it() {
 
 #[test]
 fn empty_sizes_are_fine_and_wrong_lengths_are_refused() {
-    attention(&[], &shape(0, 2, 2, 4, true), &mut [], &mut []).unwrap();
-    attention(&[], &shape(3, 0, 2, 4, true), &mut [], &mut []).unwrap();
-    attention_backward([&[], &[], &[0.0; 6], &[]], &shape(3, 1, 2, 0, false), &mut []).unwrap();
+    attention::<f32>(&[], &shape(0, 2, 2, 4, true), &mut [], &mut []).unwrap();
+    attention::<f32>(&[], &shape(3, 0, 2, 4, true), &mut [], &mut []).unwrap();
+    attention_backward::<f32>([&[], &[], &[]], &[0.0; 6], &shape(3, 1, 2, 0, false), &mut []).unwrap();
     let error = attention(&[0.0; 11], &shape(2, 1, 1, 2, true), &mut [0.0; 4], &mut [0.0; 2]).unwrap_err();
     assert_eq!(error, "attention: qkv has 11 values, which is not the shape [2, 1, 3, 1, 2]. Pass a tensor of that shape.");
-    assert!(attention(&[], &shape(usize::MAX, 3, 1, 2, true), &mut [], &mut []).is_err());
+    assert!(attention::<f32>(&[], &shape(usize::MAX, 3, 1, 2, true), &mut [], &mut []).is_err());
+}
+
+#[test]
+fn bf16_tensors_give_the_f32_results_of_bf16_products_rounded_once() {
+    use crate::stored::rounding::{bits, random, widened};
+    let shapes = [shape(5, 2, 3, 7, true), shape(230, 1, 5, 32, true), shape(100, 2, 2, 64, false), windowed(230, 2, 9, 30)];
+    for s in shapes.into_iter().chain([dropping(0.3, shape(130, 2, 2, 16, true))]) {
+        let (len, wide) = (s.seq * s.batch * s.heads * s.head_dim, Attention { precision: Precision::Bf16, ..s });
+        let ((qkv16, qkv), (grad16, grad)) = (random(3 * len, 1), random(len, 2));
+        let [mut lse, mut lse16] = [(); 2].map(|()| vec![0.0; s.batch * s.heads * s.seq]);
+        let (mut out, mut out16) = (vec![0.0; len], vec![0u16; len]);
+        attention(&qkv, &wide, &mut out, &mut lse).unwrap();
+        attention(&qkv16, &s, &mut out16, &mut lse16).unwrap();
+        assert!(out16 == bits(&out) && lse16 == lse, "{s:?}");
+        let (mut dqkv, mut dqkv16) = (vec![f32::NAN; 3 * len], vec![0u16; 3 * len]);
+        attention_backward([&qkv, &widened(&out16), &grad], &lse, &wide, &mut dqkv).unwrap();
+        attention_backward([&qkv16, &out16, &grad16], &lse, &s, &mut dqkv16).unwrap();
+        assert_eq!(dqkv16, bits(&dqkv), "{s:?}");
+    }
 }

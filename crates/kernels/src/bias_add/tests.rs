@@ -1,4 +1,5 @@
 use super::*;
+use crate::stored::rounding::{bits, random};
 
 #[test]
 fn what_is_there_is_added_bias_first() {
@@ -29,5 +30,18 @@ fn bits_do_not_depend_on_the_number_of_threads_and_wrong_lengths_are_refused() {
     assert!([2, 3, 7].into_iter().all(|threads| run(threads) == one));
     let error = bias_add(&x, Some(&x[..3]), None, [rows, cols], &mut vec![0.0; rows * cols]).unwrap_err();
     assert!(error.contains("bias has 3 values"));
-    bias_add(&[], None, None, [3, 0], &mut []).unwrap();
+    bias_add::<f32>(&[], None, None, [3, 0], &mut []).unwrap();
+}
+
+#[test]
+fn bf16_rows_are_added_in_f32_and_rounded_once() {
+    let ((x16, x), (residual16, residual), bias) = (random(7 * 43, 1), random(7 * 43, 2), random(43, 3).1);
+    for parts in 0..4 {
+        let bias = (parts & 1 != 0).then_some(&bias[..]);
+        let with = parts & 2 != 0;
+        let (mut y, mut y16) = (vec![0.0; 7 * 43], vec![0u16; 7 * 43]);
+        bias_add(&x, bias, with.then_some(&residual[..]), [7, 43], &mut y).unwrap();
+        bias_add(&x16, bias, with.then_some(&residual16[..]), [7, 43], &mut y16).unwrap();
+        assert_eq!(y16, bits(&y));
+    }
 }

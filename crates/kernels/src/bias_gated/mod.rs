@@ -5,7 +5,8 @@
 //! | 0 | SwiGLU | v sigmoid(v) |
 //! | 1 | GeGLU | v sigmoid(2 u), u = (2/π)^(1/2) (v + 0.044715 v^3): GELU in its tanh form |
 //!
-//! Backward: dg = grad (u + bias_u) f'(g + bias_g), du = grad f(g + bias_g), and their column sums. Formulas: `unary`.
+//! Backward: dg = grad (u + bias_u) f'(g + bias_g), du = grad f(g + bias_g), and their column sums. x, y, grad and dx are
+//! f32 or bf16. Formulas: `unary`.
 
 mod cpu;
 
@@ -14,6 +15,7 @@ use crate::extent::expect;
 use crate::pool;
 use crate::row_chunks::{Target, rows_apart, sum_chunks};
 use crate::scratch::Scratch;
+use crate::stored::{Value, spare};
 use crate::unary::cpu::{Gelu, Silu};
 
 /// The function of the gate.
@@ -47,7 +49,7 @@ fn with_bias<T>(bias: Option<&[f32]>, len: usize, f: impl FnOnce(&[f32]) -> T) -
 }
 
 /// The gated product.
-pub fn bias_gated(gate: Gate, x: &[f32], bias: Option<&[f32]>, [rows, cols]: [usize; 2], y: &mut [f32]) -> Result<(), String> {
+pub fn bias_gated<T: Value>(gate: Gate, x: &[T], bias: Option<&[f32]>, [rows, cols]: [usize; 2], y: &mut [T]) -> Result<(), String> {
     expect("biasGated", "x", x.len(), &[rows, 2, cols])?;
     expect("biasGated", "y", y.len(), &[rows, cols])?;
     bias.map_or(Ok(()), |bias| expect("biasGated", "bias", bias.len(), &[2, cols]))?;
@@ -62,8 +64,8 @@ pub fn bias_gated(gate: Gate, x: &[f32], bias: Option<&[f32]>, [rows, cols]: [us
             // SAFETY: chunks of rows are disjoint.
             let y = unsafe { y.part(cols * rows.start..cols * rows.end) };
             match gate {
-                Gate::Silu => cpu::forward::<Silu>(x, bias, y),
-                Gate::Gelu => cpu::forward::<Gelu>(x, bias, y),
+                Gate::Silu => cpu::forward::<T, Silu>(x, bias, y),
+                Gate::Gelu => cpu::forward::<T, Gelu>(x, bias, y),
             }
         });
     });
@@ -71,12 +73,12 @@ pub fn bias_gated(gate: Gate, x: &[f32], bias: Option<&[f32]>, [rows, cols]: [us
 }
 
 /// The gradient of x `[rows, 2 * cols]`, and its column sums in `d_bias` (overwritten or added to).
-pub fn bias_gated_backward(
+pub fn bias_gated_backward<T: Value>(
     gate: Gate,
-    [x, grad]: [&[f32]; 2],
+    [x, grad]: [&[T]; 2],
     bias: Option<&[f32]>,
     [rows, cols]: [usize; 2],
-    dx: &mut [f32],
+    dx: &mut [T],
     d_bias: Option<(&mut [f32], bool)>,
 ) -> Result<(), String> {
     expect("biasGatedBackward", "x", x.len(), &[rows, 2, cols])?;
@@ -94,9 +96,11 @@ pub fn bias_gated_backward(
             let (wide, narrow) = (2 * cols * rows.start..2 * cols * rows.end, cols * rows.start..cols * rows.end);
             // SAFETY: chunks of rows are disjoint.
             let dx = unsafe { dx.part(wide.clone()) };
+            let mut spare = spare::<T>(2 * cols);
+            let spare = spare.as_mut_slice();
             match gate {
-                Gate::Silu => cpu::backward::<Silu>(&x[wide], bias, &grad[narrow], dx, sums),
-                Gate::Gelu => cpu::backward::<Gelu>(&x[wide], bias, &grad[narrow], dx, sums),
+                Gate::Silu => cpu::backward::<T, Silu>(&x[wide], bias, &grad[narrow], dx, spare, sums),
+                Gate::Gelu => cpu::backward::<T, Gelu>(&x[wide], bias, &grad[narrow], dx, spare, sums),
             }
         });
     });

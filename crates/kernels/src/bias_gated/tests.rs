@@ -1,4 +1,5 @@
 use super::*;
+use crate::stored::rounding::{bits, random};
 
 fn values(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed * 104729) % 1999) as f32 / 400.0 - 2.5).collect()
@@ -74,9 +75,25 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn empty_sizes_are_fine_and_wrong_lengths_are_refused() {
-    bias_gated(Gate::Silu, &[], None, [3, 0], &mut []).unwrap();
-    bias_gated_backward(Gate::Gelu, [&[], &[]], None, [0, 4], &mut [], Some((&mut [1.0; 8], false))).unwrap();
+    bias_gated::<f32>(Gate::Silu, &[], None, [3, 0], &mut []).unwrap();
+    bias_gated_backward::<f32>(Gate::Gelu, [&[], &[]], None, [0, 4], &mut [], Some((&mut [1.0; 8], false))).unwrap();
     let error = bias_gated(Gate::Silu, &[0.0; 4], Some(&[0.0; 3]), [1, 2], &mut [0.0; 2]).unwrap_err();
     assert!(error.contains("bias has 3 values, which is not the shape [2, 2]"));
     assert!(Gate::of(2).unwrap_err().contains("gate 2 is unknown"));
+}
+
+#[test]
+fn bf16_rows_give_the_f32_results_of_their_values_rounded_once() {
+    for (gate, (rows, cols)) in [Gate::Silu, Gate::Gelu].into_iter().zip([(70, 33), (9, 384)]) {
+        let ((x16, x), (grad16, grad), bias) = (random(2 * rows * cols, 1), random(rows * cols, 2), random(2 * cols, 3).1);
+        let (mut y, mut y16) = (vec![0.0; rows * cols], vec![0u16; rows * cols]);
+        bias_gated(gate, &x, Some(&bias), [rows, cols], &mut y).unwrap();
+        bias_gated(gate, &x16, Some(&bias), [rows, cols], &mut y16).unwrap();
+        assert_eq!(y16, bits(&y));
+        let (mut dx, mut dx16) = (vec![0.0; 2 * rows * cols], vec![0u16; 2 * rows * cols]);
+        let (mut sums, mut sums16) = (vec![1.0; 2 * cols], vec![1.0; 2 * cols]);
+        bias_gated_backward(gate, [&x, &grad], Some(&bias), [rows, cols], &mut dx, Some((&mut sums, true))).unwrap();
+        bias_gated_backward(gate, [&x16, &grad16], Some(&bias), [rows, cols], &mut dx16, Some((&mut sums16, true))).unwrap();
+        assert!(dx16 == bits(&dx) && sums16 == sums, "{gate:?}");
+    }
 }

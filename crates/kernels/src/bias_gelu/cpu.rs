@@ -1,5 +1,6 @@
 use crate::exp::exp;
 use crate::simd::{madd, multiversion};
+use crate::stored::Value;
 
 /// 2 sqrt(2 / pi), and the same times 0.044715.
 const LINEAR: f32 = 1.595_769_2;
@@ -12,12 +13,12 @@ fn gate<const FMA: bool>(v: f32) -> f32 {
 }
 
 multiversion! {
-    pub(super) fn forward(x: &[f32], bias: &[f32], y: &mut [f32]) {
+    pub(super) fn forward<T: Value>(x: &[T], bias: &[f32], y: &mut [T]) {
         let cols = bias.len();
         for (x, y) in x.chunks_exact(cols).zip(y.chunks_exact_mut(cols)) {
             for ((y, x), bias) in y.iter_mut().zip(x).zip(bias) {
-                let v = *x + *bias;
-                *y = v * gate::<FMA>(v);
+                let v = x.widen() + *bias;
+                *y = T::narrow(v * gate::<FMA>(v));
             }
         }
     }
@@ -25,15 +26,16 @@ multiversion! {
 
 multiversion! {
     /// With s the gate: dy/dv = s + v s (1 - s) d(2 u)/dv. Adds the rows of dx to `sums`.
-    pub(super) fn backward(x: &[f32], bias: &[f32], grad: &[f32], dx: &mut [f32], sums: &mut [f32]) {
+    pub(super) fn backward<T: Value>(x: &[T], bias: &[f32], grad: &[T], dx: &mut [T], sums: &mut [f32]) {
         let cols = bias.len();
         for ((x, grad), dx) in x.chunks_exact(cols).zip(grad.chunks_exact(cols)).zip(dx.chunks_exact_mut(cols)) {
             for ((((dx, sum), x), grad), bias) in dx.iter_mut().zip(sums.iter_mut()).zip(x).zip(grad).zip(bias) {
-                let v = *x + *bias;
+                let v = x.widen() + *bias;
                 let s = gate::<FMA>(v);
                 let slope = madd::<FMA>(v * v, 3.0 * CUBIC, LINEAR);
-                *dx = *grad * madd::<FMA>(v * s * (1.0 - s), slope, s);
-                *sum += *dx;
+                let d = grad.widen() * madd::<FMA>(v * s * (1.0 - s), slope, s);
+                *dx = T::narrow(d);
+                *sum += d;
             }
         }
     }

@@ -1,5 +1,5 @@
 //! y = gelu(x + bias) in the tanh form: gelu(v) = v / 2 (1 + tanh u) = v sigmoid(2 u), u = sqrt(2 / pi) (v + 0.044715 v^3).
-//! x, y, grad and dx are `[rows, cols]`, bias and dBias `[cols]`.
+//! x, y, grad and dx are `[rows, cols]`, f32 or bf16, bias and dBias `[cols]`.
 
 mod cpu;
 
@@ -7,9 +7,10 @@ use crate::disjoint::{Disjoint, chunk_range};
 use crate::extent::expect;
 use crate::pool;
 use crate::row_chunks::{Target, rows_apart, sum_chunks};
+use crate::stored::Value;
 
 /// gelu(x + bias).
-pub fn bias_gelu(x: &[f32], bias: &[f32], rows: usize, cols: usize, y: &mut [f32]) -> Result<(), String> {
+pub fn bias_gelu<T: Value>(x: &[T], bias: &[f32], rows: usize, cols: usize, y: &mut [T]) -> Result<(), String> {
     expect("biasGelu", "x", x.len(), &[rows, cols])?;
     expect("biasGelu", "bias", bias.len(), &[cols])?;
     expect("biasGelu", "y", y.len(), &[rows, cols])?;
@@ -21,16 +22,17 @@ pub fn bias_gelu(x: &[f32], bias: &[f32], rows: usize, cols: usize, y: &mut [f32
         let rows = chunk_range(rows, chunk, index);
         let range = rows.start * cols..rows.end * cols;
         // SAFETY: chunks are disjoint.
-        cpu::forward(&x[range.clone()], bias, unsafe { y.part(range) });
+        cpu::forward::<T>(&x[range.clone()], bias, unsafe { y.part(range) });
     });
     Ok(())
 }
 
 /// dx = grad gelu'(x + bias), and its column sums in `d_bias` (overwritten or added to).
-pub fn bias_gelu_backward(
-    [x, bias, grad]: [&[f32]; 3],
+pub fn bias_gelu_backward<T: Value>(
+    [x, grad]: [&[T]; 2],
+    bias: &[f32],
     [rows, cols]: [usize; 2],
-    dx: &mut [f32],
+    dx: &mut [T],
     d_bias: Option<&mut [f32]>,
     accumulate: bool,
 ) -> Result<(), String> {
@@ -49,7 +51,7 @@ pub fn bias_gelu_backward(
     sum_chunks(rows, cols, [target], |rows, sums| {
         let range = rows.start * cols..rows.end * cols;
         // SAFETY: chunks are disjoint.
-        cpu::backward(&x[range.clone()], bias, &grad[range.clone()], unsafe { dx.part(range) }, sums);
+        cpu::backward::<T>(&x[range.clone()], bias, &grad[range.clone()], unsafe { dx.part(range) }, sums);
     });
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::number::{Number, Real};
 use crate::simd::multiversion;
+use crate::stored::Stored;
 
 /// One expression of two elements.
 pub trait Binary<T, R> {
@@ -29,28 +30,34 @@ ops! {
 
 multiversion! {
     /// c[i] = op(a[i a_stride], b[i b_stride]).
-    pub fn run<T: Number, R: Copy, O: Binary<T, R>>(c: &mut [R], a: &[T], a_stride: usize, b: &[T], b_stride: usize) {
+    pub fn run<A: Stored, B: Stored<Wide = A::Wide>, R: Stored, O: Binary<A::Wide, R::Wide>>(
+        c: &mut [R],
+        a: &[A],
+        a_stride: usize,
+        b: &[B],
+        b_stride: usize,
+    ) {
         match (a_stride, b_stride) {
             (1, 1) => {
-                for ((c, &a), &b) in c.iter_mut().zip(a).zip(b) {
-                    *c = O::apply(a, b);
+                for ((c, a), b) in c.iter_mut().zip(a).zip(b) {
+                    *c = R::narrow(O::apply(a.widen(), b.widen()));
                 }
             }
             (1, 0) => {
-                let b = b[0];
-                for (c, &a) in c.iter_mut().zip(a) {
-                    *c = O::apply(a, b);
+                let b = b[0].widen();
+                for (c, a) in c.iter_mut().zip(a) {
+                    *c = R::narrow(O::apply(a.widen(), b));
                 }
             }
             (0, 1) => {
-                let a = a[0];
-                for (c, &b) in c.iter_mut().zip(b) {
-                    *c = O::apply(a, b);
+                let a = a[0].widen();
+                for (c, b) in c.iter_mut().zip(b) {
+                    *c = R::narrow(O::apply(a, b.widen()));
                 }
             }
             _ => {
                 for (i, c) in c.iter_mut().enumerate() {
-                    *c = O::apply(a[i * a_stride], b[i * b_stride]);
+                    *c = R::narrow(O::apply(a[i * a_stride].widen(), b[i * b_stride].widen()));
                 }
             }
         }

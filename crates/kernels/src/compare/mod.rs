@@ -6,6 +6,7 @@ mod tests;
 use crate::binary::{apply, cpu::Binary};
 use crate::layout::Layout;
 use crate::number::Number;
+use crate::stored::Stored;
 
 macro_rules! ops {
     ($($name:ident $operator:tt;)+) => { $(
@@ -26,14 +27,14 @@ ops! {
 }
 
 /// `c = a op b`.
-pub fn compare<T: Number>(code: u32, a: &[T], b: &[T], layout: &Layout<2>, c: &mut [u8]) -> Result<(), String> {
+pub fn compare<A: Stored, B: Stored<Wide = A::Wide>>(code: u32, a: &[A], b: &[B], layout: &Layout<2>, c: &mut [u8]) -> Result<(), String> {
     match code {
-        0 => apply::<T, u8, Equal>(a, b, layout, c),
-        1 => apply::<T, u8, NotEqual>(a, b, layout, c),
-        2 => apply::<T, u8, Less>(a, b, layout, c),
-        3 => apply::<T, u8, LessOrEqual>(a, b, layout, c),
-        4 => apply::<T, u8, Greater>(a, b, layout, c),
-        5 => apply::<T, u8, GreaterOrEqual>(a, b, layout, c),
+        0 => apply::<A, B, u8, Equal>(a, b, layout, c),
+        1 => apply::<A, B, u8, NotEqual>(a, b, layout, c),
+        2 => apply::<A, B, u8, Less>(a, b, layout, c),
+        3 => apply::<A, B, u8, LessOrEqual>(a, b, layout, c),
+        4 => apply::<A, B, u8, Greater>(a, b, layout, c),
+        5 => apply::<A, B, u8, GreaterOrEqual>(a, b, layout, c),
         _ => Err(format!("compare: op code {code} is unknown. Use a code from 0 to 5.")),
     }
 }

@@ -15,6 +15,6 @@ fn comparisons_give_ones_and_nan_equals_nothing() {
 #[test]
 fn integers_compare_against_a_broadcast_value() {
     let mut c = [9; 3];
-    compare(5, &[1i64, 5, -5], &[2], &Layout::parse(&[1, 3, 1, 0]).unwrap(), &mut c).unwrap();
+    compare(5, &[1i64, 5, -5], &[2i64], &Layout::parse(&[1, 3, 1, 0]).unwrap(), &mut c).unwrap();
     assert_eq!(c, [0, 1, 0]);
 }

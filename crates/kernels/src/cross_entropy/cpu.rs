@@ -1,19 +1,20 @@
 use crate::exp::exp;
 use crate::lanes::{map_sum, max};
 use crate::simd::multiversion;
+use crate::stored::Value;
 
 /// Logits copied at a time: few enough to be in the first-level cache when they are read again.
 const BLOCK: usize = 1024;
 
 multiversion! {
-    pub(super) fn largest(row: &[f32]) -> f32 {
+    pub(super) fn largest<T: Value>(row: &[T]) -> f32 {
         max(row)
     }
 }
 
 multiversion! {
     /// Stores exp(row - max) and returns the sum.
-    pub(super) fn exponentials(row: &[f32], max: f32, out: &mut [f32]) -> f32 {
+    pub(super) fn exponentials<T: Value>(row: &[T], max: f32, out: &mut [T]) -> f32 {
         let mut total = 0.0;
         for (row, out) in row.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
             out.copy_from_slice(row);
@@ -25,7 +26,7 @@ multiversion! {
 
 multiversion! {
     /// The same where the row lies, with the same bits.
-    pub(super) fn exponentials_in_place(row: &mut [f32], max: f32) -> f32 {
+    pub(super) fn exponentials_in_place<T: Value>(row: &mut [T], max: f32) -> f32 {
         let mut total = 0.0;
         for row in row.chunks_mut(BLOCK) {
             total += f64::from(map_sum(row, |x| exp::<FMA>(x - max)));
@@ -35,9 +36,9 @@ multiversion! {
 }
 
 multiversion! {
-    pub(super) fn scale(row: &mut [f32], factor: f32) {
+    pub(super) fn scale<T: Value>(row: &mut [T], factor: f32) {
         for x in row {
-            *x *= factor;
+            *x = T::narrow(x.widen() * factor);
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::stored::rounding::{bits, random};
 
 fn values(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i * 7919 % 1999) as f32 / 100.0 - 10.0).collect()
@@ -18,7 +19,7 @@ fn divided(logits: &[f32], targets: &[i32], grad: &[f32], vocabulary: usize, ran
     let (mut exps, mut total) = (Vec::new(), vec![0.0; 2 * rows]);
     for rank in 0..ranks {
         let (mut exp, mut stats) = (vec![0.0; rows * cols], vec![0.0; 2 * rows]);
-        exp_sum([&part(rank), &max], targets, shard(rank), &mut exp, &mut stats).unwrap();
+        exp_sum(&part(rank), &max, targets, shard(rank), &mut exp, &mut stats).unwrap();
         total.iter_mut().zip(stats).for_each(|(total, own)| *total += own);
         exps.push(exp);
     }
@@ -62,7 +63,7 @@ fn in_place_the_bits_are_the_same() {
     let mut max = vec![0.0; shard.rows];
     row_max(&logits, shard, &mut max).unwrap();
     let (mut exp, mut stats) = (vec![0.0; logits.len()], vec![0.0; 2 * shard.rows]);
-    exp_sum([&logits, &max], &targets, shard, &mut exp, &mut stats).unwrap();
+    exp_sum(&logits, &max, &targets, shard, &mut exp, &mut stats).unwrap();
     let (mut own, mut own_stats) = (logits, vec![0.0; 2 * shard.rows]);
     exp_sum_in_place(&mut own, &max, &targets, shard, &mut own_stats).unwrap();
     assert!(own == exp && own_stats == stats);
@@ -72,7 +73,7 @@ fn in_place_the_bits_are_the_same() {
 fn sums_over_a_whole_vocabulary_stay_exact() {
     let cols = 50304;
     let (mut exp, mut stats) = (vec![0.0; cols], [0.0; 2]);
-    exp_sum([&vec![-0.1; cols], &[0.0]], &[3], Shard { start: 0, rows: 1, cols }, &mut exp, &mut stats).unwrap();
+    exp_sum(&vec![-0.1f32; cols], &[0.0], &[3], Shard { start: 0, rows: 1, cols }, &mut exp, &mut stats).unwrap();
     // Equal terms are the worst case: one f32 sum would be off by about a thousandth.
     let want = f64::from(-0.1f32).exp() * cols as f64;
     assert!((f64::from(stats[0]) / want - 1.0).abs() < 1e-6);
@@ -95,11 +96,32 @@ fn bits_do_not_depend_on_the_number_of_threads() {
 fn foreign_targets_empty_shards_and_nan() {
     let shard = Shard { start: 5, rows: 2, cols: 2 };
     let (mut exp, mut stats) = ([0.0; 4], [9.0; 4]);
-    exp_sum([&[1.0, 2.0, f32::NAN, 0.0], &[2.0, 0.0]], &[-100, 4], shard, &mut exp, &mut stats).unwrap();
+    exp_sum(&[1.0, 2.0, f32::NAN, 0.0], &[2.0, 0.0], &[-100, 4], shard, &mut exp, &mut stats).unwrap();
     assert!(stats[1].is_nan() && stats[2..] == [0.0, 0.0] && exp[1] == 1.0);
     let mut max = [0.0];
-    row_max(&[], Shard { start: 0, rows: 1, cols: 0 }, &mut max).unwrap();
+    row_max::<f32>(&[], Shard { start: 0, rows: 1, cols: 0 }, &mut max).unwrap();
     assert_eq!(max, [f32::NEG_INFINITY]);
-    row_max(&[], Shard { start: 0, rows: 0, cols: 4 }, &mut []).unwrap();
+    row_max::<f32>(&[], Shard { start: 0, rows: 0, cols: 4 }, &mut []).unwrap();
     assert!(backward(&mut exp, &stats, &[0], shard, &[1.0; 2]).unwrap_err().contains("targets has 1 values"));
+}
+
+#[test]
+fn bf16_logits_have_the_f32_statistics_and_their_exponentials_and_gradients_are_rounded() {
+    let shard = Shard { start: 100, rows: 5, cols: 2311 };
+    let (logits16, logits) = random(shard.rows * shard.cols, 1);
+    let (targets, grad) = ([100, 99, 2410, 1000, 2411], [1.0, -0.5, 2.0, 0.25, 1.0]);
+    let [mut max, mut max16] = [(); 2].map(|()| vec![0.0; shard.rows]);
+    row_max(&logits, shard, &mut max).unwrap();
+    row_max(&logits16, shard, &mut max16).unwrap();
+    let (mut exp, mut exp16, mut own) = (logits.clone(), logits16.clone(), logits16.clone());
+    let [mut stats, mut stats16, mut own_stats] = [(); 3].map(|()| vec![0.0; 2 * shard.rows]);
+    exp_sum(&logits, &max, &targets, shard, &mut exp, &mut stats).unwrap();
+    exp_sum(&logits16, &max, &targets, shard, &mut exp16, &mut stats16).unwrap();
+    exp_sum_in_place(&mut own, &max, &targets, shard, &mut own_stats).unwrap();
+    assert!(max16 == max && stats16 == stats && own_stats == stats && exp16 == bits(&exp) && own == exp16);
+    // The gradient is that of the exponentials as they were kept.
+    let mut kept = crate::stored::rounding::widened(&exp16);
+    backward(&mut kept, &stats, &targets, shard, &grad).unwrap();
+    backward(&mut exp16, &stats, &targets, shard, &grad).unwrap();
+    assert_eq!(exp16, bits(&kept));
 }

@@ -1,10 +1,11 @@
 //! y[i] = weight[index[i] - start]: rows of a table whose rows are the tokens `start..start + rows`. A partial table (a rank's
-//! part of the vocabulary) gives zeros for the tokens of others; a whole one refuses them.
+//! part of the vocabulary) gives zeros for the tokens of others; a whole one refuses them. Rows are f32 or bf16, sums of gradients f32.
 
 use crate::disjoint::{Disjoint, chunk_range, for_chunks};
 use crate::extent::expect;
 use crate::pool;
 use crate::row_chunks::rows_apart;
+use crate::stored::Value;
 
 /// The part of the vocabulary that a table holds.
 #[derive(Clone, Copy)]
@@ -42,7 +43,7 @@ impl Table {
 }
 
 /// The rows of `weight` `[rows, cols]` that `index` names, in `y` `[tokens, cols]`.
-pub fn embedding(weight: &[f32], index: &[i32], table: Table, y: &mut [f32]) -> Result<(), String> {
+pub fn embedding<T: Value>(weight: &[T], index: &[i32], table: Table, y: &mut [T]) -> Result<(), String> {
     let cols = table.cols;
     expect("embedding", "weight", weight.len(), &[table.rows, cols])?;
     expect("embedding", "y", y.len(), &[index.len(), cols])?;
@@ -54,7 +55,7 @@ pub fn embedding(weight: &[f32], index: &[i32], table: Table, y: &mut [f32]) -> 
             let y = unsafe { y.part(i * cols..(i + 1) * cols) };
             match table.row(index[i]) {
                 Some(row) => y.copy_from_slice(&weight[row * cols..(row + 1) * cols]),
-                None => y.fill(0.0),
+                None => y.fill(T::narrow(0.0)),
             }
         }
     });
@@ -63,7 +64,7 @@ pub fn embedding(weight: &[f32], index: &[i32], table: Table, y: &mut [f32]) -> 
 
 /// Adds the rows of `grad` `[tokens, cols]` to the rows of `dst` `[rows, cols]` that their tokens name, token after token;
 /// without `accumulate`, `dst` is zeroed first.
-pub fn embedding_backward(index: &[i32], grad: &[f32], table: Table, dst: &mut [f32], accumulate: bool) -> Result<(), String> {
+pub fn embedding_backward<T: Value>(index: &[i32], grad: &[T], table: Table, dst: &mut [f32], accumulate: bool) -> Result<(), String> {
     let cols = table.cols;
     expect("embeddingBackward", "grad", grad.len(), &[index.len(), cols])?;
     expect("embeddingBackward", "dst", dst.len(), &[table.rows, cols])?;
@@ -80,7 +81,7 @@ pub fn embedding_backward(index: &[i32], grad: &[f32], table: Table, dst: &mut [
             // SAFETY: items have columns of their own.
             let sums = unsafe { dst.part(row * cols + columns.start..row * cols + columns.end) };
             for (sum, grad) in sums.iter_mut().zip(&grad[i * cols + columns.start..]) {
-                *sum += *grad;
+                *sum += grad.widen();
             }
         }
     });

@@ -1,4 +1,5 @@
 use super::*;
+use crate::stored::rounding::{bits, random};
 
 const TABLE: Table = Table { start: 10, rows: 4, cols: 3, partial: false };
 
@@ -54,6 +55,19 @@ fn overwriting_zeroes_first_and_nothing_is_written_on_an_error() {
     assert_eq!(dst, [5.0; 12]);
     embedding_backward(&[11], &[1.0, 2.0, f32::NAN], TABLE, &mut dst, false).unwrap();
     assert!(dst[..5] == [0.0, 0.0, 0.0, 1.0, 2.0] && dst[5].is_nan() && dst[6..] == [0.0; 6]);
-    embedding_backward(&[], &[], TABLE, &mut dst, false).unwrap();
+    embedding_backward::<f32>(&[], &[], TABLE, &mut dst, false).unwrap();
     assert_eq!(dst, [0.0; 12]);
+}
+
+#[test]
+fn bf16_rows_are_copied_and_their_gradients_summed_in_f32() {
+    let table = Table { start: 2, rows: 5, cols: 70, partial: true };
+    let index = [2, 6, 2, 0, 4, 2];
+    let ((weight16, weight), (grad16, grad)) = (random(350, 1), random(420, 2));
+    let (mut y, mut y16, mut dst, mut dst16) = (vec![1.0; 420], vec![1u16; 420], vec![0.5; 350], vec![0.5; 350]);
+    embedding(&weight, &index, table, &mut y).unwrap();
+    embedding(&weight16, &index, table, &mut y16).unwrap();
+    embedding_backward(&index, &grad, table, &mut dst, true).unwrap();
+    embedding_backward(&index, &grad16, table, &mut dst16, true).unwrap();
+    assert!(y16 == bits(&y) && dst16 == dst);
 }

@@ -5,6 +5,7 @@ mod tests;
 
 use crate::cast;
 use crate::disjoint::{CHUNK, Disjoint, for_chunks};
+use crate::simd::multiversion;
 use storage::{DType, Element, Span};
 
 /// Sets every element to `value`, converted as by a cast from f64.
@@ -27,7 +28,16 @@ fn repeat<T: Element>(target: &Span, one: &Span) -> Result<(), String> {
     let out = Disjoint::new(unsafe { target.slice_mut::<T>()? });
     for_chunks(target.len(), CHUNK, |range| {
         // SAFETY: chunks are disjoint.
-        unsafe { out.part(range) }.fill(value);
+        set(unsafe { out.part(range) }, value);
     });
     Ok(())
+}
+
+multiversion! {
+    /// As `<[T]>::fill`, with stores as wide as the CPU has.
+    fn set<T: Element>(target: &mut [T], value: T) {
+        for target in target {
+            *target = value;
+        }
+    }
 }

@@ -40,3 +40,18 @@ fn long_gathers_have_the_same_bits_with_any_threads() {
     });
     assert!(results.iter().all(|dst| *dst == results[0]));
 }
+
+#[test]
+fn long_gathers_name_the_right_elements_along_any_dim() {
+    for (outer, dim_x, dim_index, inner) in [(700, 11, 130, 1), (3, 500, 40_000, 1), (9, 7, 500, 13), (1, 40, 3, 30_011)] {
+        let extents = Extents { outer, dim_x, dim_index, inner };
+        let x: Vec<i32> = (0..(outer * dim_x * inner) as i32).collect();
+        let index: Vec<i32> = (0..outer * dim_index * inner).map(|i| (i * 31 % 1009 % dim_x) as i32).collect();
+        let mut y = vec![0; index.len()];
+        gather(&x, &index, extents, &mut y).unwrap();
+        for (position, y) in y.into_iter().enumerate() {
+            let (outer, column) = (position / (dim_index * inner), position % inner);
+            assert_eq!(y, x[(outer * dim_x + index[position] as usize) * inner + column], "position {position} of {dim_index} x {inner}");
+        }
+    }
+}

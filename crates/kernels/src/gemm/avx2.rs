@@ -1,8 +1,9 @@
 //! AVX2 with FMA: 6 x 16 tiles, 12 accumulators in registers.
 
 use super::kernel::{Kernel, PackedA, Tile, for_rows};
-use super::operand::{Operand, Source, Value};
+use super::operand::{Operand, Source};
 use super::pack::{pack_a, pack_any, pack_rows, readable_in_place};
+use crate::stored::Value;
 use std::arch::x86_64::*;
 
 /// `ROUND`: packing rounds f32 to what bf16 can hold.

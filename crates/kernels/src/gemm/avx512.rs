@@ -2,8 +2,9 @@
 
 use super::avx512_lanes::{lanes, multiply_512, transpose};
 use super::kernel::{Kernel, PackedA, Tile, for_rows, prefetch};
-use super::operand::{Operand, Source, Value};
+use super::operand::{Operand, Source};
 use super::pack::{AHEAD, pack_a, pack_any, pack_rows, panel_stride, readable_in_place};
+use crate::stored::Value;
 use std::arch::x86_64::*;
 
 const ROWS: usize = 12;

@@ -3,9 +3,10 @@
 
 use super::avx512_lanes::{lanes, lanes32, multiply_512, transpose};
 use super::kernel::{Kernel, PackedA, Tile, for_rows, prefetch};
-use super::operand::{Operand, Source, Value};
+use super::operand::{Operand, Source};
 use super::pack::{AHEAD, padded_row, panel_stride};
 use crate::half::f32_to_bf16;
+use crate::stored::Value;
 use std::arch::x86_64::*;
 
 pub(super) struct Avx512Bf16;

@@ -2,6 +2,7 @@
 
 use super::matrix::{Matrix, MatrixMut};
 use super::operand::{Source, Target};
+use crate::simd::multiversion;
 use crate::unary::cpu as unary;
 use std::marker::PhantomData;
 
@@ -115,6 +116,27 @@ impl Finish for AddResidual<'_> {
             for (sum, residual) in sums.iter_mut().zip(residual) {
                 *sum += *residual;
             }
+        }
+    }
+}
+
+/// Divides row i by number i, as a product with its reciprocal.
+pub(crate) struct DivideRows<'a>(pub &'a [f32]);
+
+impl Finish for DivideRows<'_> {
+    fn fits(&self, rows: usize, _: usize) -> Result<(), String> {
+        crate::extent::expect("gemm", "the divisors of rows", self.0.len(), &[rows])
+    }
+
+    unsafe fn finish(&self, sums: &mut [f32], row: usize, _: usize) {
+        scale(sums, 1.0 / self.0[row]);
+    }
+}
+
+multiversion! {
+    fn scale(row: &mut [f32], factor: f32) {
+        for x in row {
+            *x *= factor;
         }
     }
 }

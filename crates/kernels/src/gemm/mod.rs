@@ -35,12 +35,11 @@ mod work;
 
 use crate::scratch::Scratch;
 use engine::Engine;
+pub(crate) use epilogue::DivideRows;
 pub use epilogue::{AddResidual, Epilogue, Finish, Gelu, GeluForm, PIECE};
 pub use matrix::{Matrix, MatrixMut, Values, ValuesMut};
-pub(crate) use operand::Operand;
-use operand::{Source, Start, Target};
-pub(crate) use work::Product;
-use work::Work;
+pub(crate) use operand::{Operand, Source, Target};
+pub(crate) use work::Work;
 
 /// What operands are multiplied as; sums are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,11 +126,8 @@ pub fn gemm(a: Matrix, b: Matrix, c: MatrixMut, epilogue: Epilogue) -> Result<()
 ///
 /// # Safety
 /// A, B and C are valid for m x k, k x n and m x n; nobody else writes this part of C meanwhile, and it lies apart from A and
-/// B; rows of C do not overlap; `bias` is null or valid for n values.
-pub(crate) unsafe fn multiply_in(precision: Precision, product: &Product) {
-    let Product { m, n, k, a, b, c, c_row, bias, accumulate } = *product;
-    let c = Target { start: Start::F32(c), row: c_row, col: 1 };
-    let work = Work { m, n, k, a: Source::F32(a), b: Source::F32(b), c, bias, accumulate, finish: &[] };
+/// B; elements of C do not overlap; `bias` is null or valid for n values; the steps of `finish` fit m x n.
+pub(crate) unsafe fn multiply_in(precision: Precision, work: &Work) {
     // SAFETY: handed on.
-    unsafe { Engine::of_this_process(precision).multiply(precision, &work) }
+    unsafe { Engine::of_this_process(precision).multiply(precision, work) }
 }

@@ -1,8 +1,9 @@
 //! NEON: 6 x 16 tiles, 24 accumulators in registers, A by broadcast, B by four loads a step.
 
 use super::kernel::{Kernel, PackedA, Tile, for_rows, prefetch};
-use super::operand::{Operand, Source, Value};
+use super::operand::{Operand, Source};
 use super::pack::{pack_a, pack_any, pack_rows, readable_in_place};
+use crate::stored::Value;
 use std::arch::aarch64::*;
 
 /// `ROUND`: packing rounds f32 to what bf16 can hold.

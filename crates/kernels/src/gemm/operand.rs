@@ -3,6 +3,7 @@
 use super::kernel::prefetch;
 use crate::half::{bf16_to_f32, f32_to_bf16};
 use crate::simd::multiversion;
+use crate::stored::Value;
 
 /// Where a matrix lies: element (i, j) is at `start + i * row + j * col`.
 #[derive(Clone, Copy)]
@@ -26,6 +27,25 @@ impl<T: Copy> Operand<T> {
     /// The transposed matrix.
     pub fn t(self) -> Operand<T> {
         Operand { start: self.start, row: self.col, col: self.row }
+    }
+}
+
+impl<T: Value> Operand<T> {
+    /// The same with its element type told at run time.
+    pub fn source(self) -> Source {
+        let Operand { start, row, col } = self;
+        if T::IS_BF16 {
+            Source::Bf16(Operand { start: start.cast(), row, col })
+        } else {
+            Source::F32(Operand { start: start.cast(), row, col })
+        }
+    }
+
+    /// The same as a result; who calls this may write there.
+    pub fn target(self) -> Target {
+        let Operand { start, row, col } = self;
+        let start = start.cast_mut();
+        Target { start: if T::IS_BF16 { Start::Bf16(start.cast()) } else { Start::F32(start.cast()) }, row, col }
     }
 }
 
@@ -171,26 +191,6 @@ impl Target {
                 Start::Bf16(start) => prefetch(start.wrapping_add(offset)),
             }
         }
-    }
-}
-
-/// An element type of operands.
-pub(super) trait Value: Copy {
-    fn widen(self) -> f32;
-}
-
-impl Value for f32 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self
-    }
-}
-
-/// The bits of a bf16.
-impl Value for u16 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        bf16_to_f32(self)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Packing for kernels whose words are f32: copies, widens bf16, or rounds f32 to what bf16 can hold.
 
 use super::kernel::{PackedA, prefetch};
-use super::operand::{Operand, Source, Value, factor};
+use super::operand::{Operand, Source, factor};
+use crate::stored::Value;
 
 /// Packs rows that lie dense in memory: NN and TN.
 ///

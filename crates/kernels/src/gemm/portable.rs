@@ -1,8 +1,9 @@
 //! Plain loops for any CPU: the compiler makes vectors of them (SSE2 on x86-64).
 
 use super::kernel::{Kernel, PackedA, Tile, for_rows};
-use super::operand::{Operand, Source, Value};
+use super::operand::{Operand, Source};
 use super::pack::{pack_a, pack_any, pack_rows, readable_in_place};
+use crate::stored::Value;
 
 /// `ROUND`: packing rounds f32 to what bf16 can hold.
 pub(super) struct Portable<const ROUND: bool>;

@@ -1,28 +1,12 @@
 //! What a product is made of once everything about it was checked.
 
 use super::epilogue::Finish;
-use super::operand::{Operand, Source, Target};
+use super::operand::{Source, Target};
 
-/// C = A B in f32, with raw places: C may be a strided part of a buffer whose other parts other threads write.
+/// A product with raw places, as the kernels run it: any element types and strides, with its epilogue. C may be a strided part
+/// of a buffer whose other parts other threads write.
 #[derive(Clone, Copy)]
-pub(crate) struct Product {
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
-    pub a: Operand,
-    pub b: Operand,
-    /// Element (i, j) of C is at `c + i * c_row + j`.
-    pub c: *mut f32,
-    pub c_row: usize,
-    /// Null, or n values added to each row.
-    pub bias: *const f32,
-    /// Add to C instead of overwriting it.
-    pub accumulate: bool,
-}
-
-/// A product as the kernels run it: any element types and strides, with its epilogue.
-#[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
+pub(crate) struct Work<'a> {
     pub m: usize,
     pub n: usize,
     pub k: usize,

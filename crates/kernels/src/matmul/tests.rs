@@ -42,3 +42,22 @@ fn empty_batches_are_fine_and_short_operands_are_refused() {
     let layout = Layout { a_batch_stride: usize::MAX, ..layout };
     assert!(matmul(&[0.0; 8], &[0.0; 8], &layout, &mut [0.0; 8], false).is_err());
 }
+
+#[test]
+fn mixed_element_types_give_the_product_of_their_values() {
+    use crate::stored::rounding::{bits, random};
+    let layout = Layout { batch: 3, m: 17, n: 35, k: 40, a_batch_stride: 680, b_batch_stride: 0, trans_a: true, trans_b: false };
+    let ((a16, a), (b16, b), (c16, c)) = (random(3 * 680, 1), random(1400, 2), random(3 * 595, 3));
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut want = c.clone();
+        matmul_with([Values::F32(&a), Values::F32(&b)], &layout, ValuesMut::F32(&mut want), true, precision).unwrap();
+        for [a, b] in
+            [[Values::Bf16(&a16), Values::F32(&b)], [Values::F32(&a), Values::Bf16(&b16)], [Values::Bf16(&a16), Values::Bf16(&b16)]]
+        {
+            let (mut wide, mut narrow) = (c.clone(), c16.clone());
+            matmul_with([a, b], &layout, ValuesMut::F32(&mut wide), true, precision).unwrap();
+            matmul_with([a, b], &layout, ValuesMut::Bf16(&mut narrow), true, precision).unwrap();
+            assert!(wide == want && narrow == bits(&want), "{precision:?}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Norms of the rows of `[rows, cols]`, with the addition that feeds them: s = residual + (x + bias), where residual and bias
-//! may be missing, then y = (s - mean) rstd w + b.
+//! may be missing, then y = (s - mean) rstd w + b. x, residual, s, y and their gradients are f32 or bf16; what is normalised is
+//! s as it is stored, so that the bits are those of an addition and a norm after each other. All else is f32.
 //!
 //! | kind | mean | rstd | b |
 //! | --- | --- | --- | --- |
@@ -17,6 +18,7 @@ use crate::disjoint::{Disjoint, chunk_range};
 use crate::extent::expect;
 use crate::pool;
 use crate::row_chunks::{Target, rows_apart, sum_chunks};
+use crate::stored::{Value, spare};
 
 /// Which norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,26 +40,26 @@ impl Kind {
 
 /// What is normalised, and with what.
 #[derive(Clone, Copy)]
-pub struct Inputs<'a> {
-    pub x: &'a [f32],
+pub struct Inputs<'a, T> {
+    pub x: &'a [T],
     /// Added to each row of x.
     pub bias: Option<&'a [f32]>,
     /// Added to x.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<&'a [T]>,
     pub w: &'a [f32],
     /// Of a layer norm.
     pub b: Option<&'a [f32]>,
 }
 
 /// Where the results go.
-pub struct Outputs<'a> {
+pub struct Outputs<'a, T> {
     /// The sum; wanted where there is a bias or a residual.
-    pub sum: Option<&'a mut [f32]>,
-    pub y: &'a mut [f32],
+    pub sum: Option<&'a mut [T]>,
+    pub y: &'a mut [T],
     pub stats: &'a mut [f32],
 }
 
-fn check(kind: Kind, inputs: &Inputs, [rows, cols]: [usize; 2], outputs: &Outputs) -> Result<(), String> {
+fn check<T>(kind: Kind, inputs: &Inputs<T>, [rows, cols]: [usize; 2], outputs: &Outputs<T>) -> Result<(), String> {
     expect("norm", "x", inputs.x.len(), &[rows, cols])?;
     expect("norm", "w", inputs.w.len(), &[cols])?;
     expect("norm", "y", outputs.y.len(), &[rows, cols])?;
@@ -76,7 +78,7 @@ fn check(kind: Kind, inputs: &Inputs, [rows, cols]: [usize; 2], outputs: &Output
 }
 
 /// The sum, the normalised rows and their statistics.
-pub fn norm(kind: Kind, inputs: Inputs, [rows, cols]: [usize; 2], eps: f32, outputs: Outputs) -> Result<(), String> {
+pub fn norm<T: Value>(kind: Kind, inputs: Inputs<T>, [rows, cols]: [usize; 2], eps: f32, outputs: Outputs<T>) -> Result<(), String> {
     check(kind, &inputs, [rows, cols], &outputs)?;
     let Outputs { sum, y, stats } = outputs;
     if cols == 0 {
@@ -96,12 +98,12 @@ pub fn norm(kind: Kind, inputs: Inputs, [rows, cols]: [usize; 2], eps: f32, outp
             if let Some(sum) = &sum {
                 // SAFETY: as above.
                 let sum = unsafe { sum.part(row.clone()) };
-                add_row(x, bias, residual.map_or(&[], |residual| &residual[row]), sum);
+                add_row::<T>(x, bias, residual.map_or(&[], |residual| &residual[row]), sum);
                 x = sum;
             }
             stats.copy_from_slice(&match kind {
-                Kind::Layer => cpu::layer_row(x, w, b, eps, y),
-                Kind::Rms => cpu::rms_row(x, w, eps, y),
+                Kind::Layer => cpu::layer_row::<T>(x, w, b, eps, y),
+                Kind::Rms => cpu::rms_row::<T>(x, w, eps, y),
             });
         }
     });
@@ -110,14 +112,14 @@ pub fn norm(kind: Kind, inputs: Inputs, [rows, cols]: [usize; 2], eps: f32, outp
 
 /// What a backward reads.
 #[derive(Clone, Copy)]
-pub struct Saved<'a> {
-    pub grad: &'a [f32],
+pub struct Saved<'a, T> {
+    pub grad: &'a [T],
     /// The sum that was normalised.
-    pub x: &'a [f32],
+    pub x: &'a [T],
     pub w: &'a [f32],
     pub stats: &'a [f32],
     /// The gradient that reaches the sum by other ways.
-    pub carried: Option<&'a [f32]>,
+    pub carried: Option<&'a [T]>,
 }
 
 /// A vector of sums over the rows: overwritten, or added to.
@@ -135,7 +137,13 @@ pub struct Gradients<'a> {
 }
 
 /// The gradient of the sum, and those of the vectors.
-pub fn norm_backward(kind: Kind, saved: Saved, [rows, cols]: [usize; 2], dx: &mut [f32], gradients: Gradients) -> Result<(), String> {
+pub fn norm_backward<T: Value>(
+    kind: Kind,
+    saved: Saved<T>,
+    [rows, cols]: [usize; 2],
+    dx: &mut [T],
+    gradients: Gradients,
+) -> Result<(), String> {
     let Saved { grad, x, w, stats, carried } = saved;
     let Gradients { d_w, d_b, d_bias } = gradients;
     expect("normBackward", "grad", grad.len(), &[rows, cols])?;
@@ -163,9 +171,11 @@ pub fn norm_backward(kind: Kind, saved: Saved, [rows, cols]: [usize; 2], dx: &mu
         let rows = cpu::Rows { grad: &grad[range.clone()], x: &x[range.clone()], w, stats, carried };
         // SAFETY: chunks of rows are disjoint.
         let dx = unsafe { dx.part(range) };
+        let mut spare = spare::<T>(cols);
+        let sums = cpu::Sums { d_w, d_b, d_bias, spare: spare.as_mut_slice() };
         match kind {
-            Kind::Layer => cpu::layer_backward(&rows, dx, d_w, d_b, d_bias),
-            Kind::Rms => cpu::rms_backward(&rows, dx, d_w, d_b, d_bias),
+            Kind::Layer => cpu::layer_backward::<T>(&rows, dx, sums),
+            Kind::Rms => cpu::rms_backward::<T>(&rows, dx, sums),
         }
     });
     Ok(())

@@ -1,4 +1,5 @@
 use super::*;
+use crate::stored::rounding::{bits, random};
 
 fn values(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed * 104729) % 1999) as f32 / 1000.0 - 1.0).collect()
@@ -31,7 +32,7 @@ fn fused(kind: Kind, [x, bias, residual, w, b]: [&[f32]; 5], [rows, cols]: [usiz
 }
 
 /// dx, dW, dB and dBias, the last three from 0.
-fn backward(kind: Kind, saved: Saved, [rows, cols]: [usize; 2]) -> [Vec<f32>; 4] {
+fn backward(kind: Kind, saved: Saved<f32>, [rows, cols]: [usize; 2]) -> [Vec<f32>; 4] {
     let mut dx = vec![0.0; rows * cols];
     let [mut d_w, mut d_b, mut d_bias] = [(); 3].map(|()| vec![0.0; cols]);
     let into = |sums| Some(Sums { sums, accumulate: false });
@@ -162,4 +163,31 @@ fn operands_that_do_not_fit_are_refused() {
     assert!(refused(Kind::Rms, inputs, None).contains("belongs to a layer norm"));
     assert!(refused(Kind::Layer, inputs, Some(&mut [0.0; 4])).contains("Pass it in that case"));
     assert!(Kind::of(2).unwrap_err().contains("kind 2 is unknown"));
+}
+
+#[test]
+fn bf16_rows_give_the_f32_norm_of_their_values_rounded_once() {
+    for ((rows, cols), kind) in [(1, 1), (37, 50), (9, 768), (70, 33)].into_iter().zip([Kind::Layer, Kind::Rms].into_iter().cycle()) {
+        let (size, shape) = (rows * cols, [rows, cols]);
+        let ((x16, x), (residual16, residual)) = (random(size, 1), random(size, 2));
+        let (bias, w, b) = (values(cols, 3), values(cols, 4), values(cols, 5));
+        let shift = (kind == Kind::Layer).then_some(&b[..]);
+        let (mut sum16, mut y16, mut stats16) = (vec![0u16; size], vec![0u16; size], vec![0.0; 2 * rows]);
+        let inputs = Inputs { x: &x16[..], bias: Some(&bias), residual: Some(&residual16), w: &w, b: shift };
+        norm(kind, inputs, shape, 1e-5, Outputs { sum: Some(&mut sum16), y: &mut y16, stats: &mut stats16 }).unwrap();
+        // The sum is rounded, then that sum is normalised.
+        let added = bits(&fused(kind, [&x, &bias, &residual, &w, &b], shape)[0]);
+        let stored = crate::stored::rounding::widened(&added);
+        let [y, stats] = alone(kind, [&stored, &w, &b], shape, 1e-5);
+        assert!(sum16 == added && y16 == bits(&y) && stats16 == stats, "{kind:?} [{rows}, {cols}]");
+
+        let ((grad16, grad), (carried16, carried)) = (random(size, 6), random(size, 7));
+        let want = backward(kind, Saved { grad: &grad, x: &stored, w: &w, stats: &stats, carried: Some(&carried) }, shape);
+        let mut dx16 = vec![0u16; size];
+        let mut sums = [(); 3].map(|()| vec![0.0; cols]);
+        let [d_w, d_b, d_bias] = sums.each_mut().map(|sums| Some(Sums { sums, accumulate: false }));
+        let saved = Saved { grad: &grad16[..], x: &sum16, w: &w, stats: &stats16, carried: Some(&carried16) };
+        norm_backward(kind, saved, shape, &mut dx16, Gradients { d_w, d_b, d_bias }).unwrap();
+        assert!(dx16 == bits(&want[0]) && sums[..] == want[1..], "{kind:?} [{rows}, {cols}]");
+    }
 }

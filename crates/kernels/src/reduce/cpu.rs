@@ -2,6 +2,7 @@
 
 use crate::number::Real;
 use crate::simd::multiversion;
+use crate::stored::Float;
 
 /// A way to combine partial results.
 pub trait Reduction {
@@ -41,20 +42,20 @@ const LANES: usize = 32;
 
 multiversion! {
     /// The reduction of a run: lane i takes the elements i, i + 32, …; then the lanes are folded in halves.
-    pub fn run<T: Real, R: Reduction>(x: &[T]) -> f64 {
+    pub fn run<T: Float, R: Reduction>(x: &[T]) -> f64 {
         if x.len() < LANES {
-            return x.iter().fold(R::START, |total, value| R::combine(total, value.to_f64()));
+            return x.iter().fold(R::START, |total, value| R::combine(total, value.widen().to_f64()));
         }
         let mut lanes = [R::START; LANES];
         let whole = x.chunks_exact(LANES);
         let rest = whole.remainder();
         for part in whole {
             for i in 0..LANES {
-                lanes[i] = R::combine(lanes[i], part[i].to_f64());
+                lanes[i] = R::combine(lanes[i], part[i].widen().to_f64());
             }
         }
         for (lane, value) in lanes.iter_mut().zip(rest) {
-            *lane = R::combine(*lane, value.to_f64());
+            *lane = R::combine(*lane, value.widen().to_f64());
         }
         for half in [16, 8, 4, 2, 1] {
             for i in 0..half {
@@ -67,9 +68,9 @@ multiversion! {
 
 multiversion! {
     /// totals[i] = totals[i] combined with x[i].
-    pub fn row<T: Real, R: Reduction>(totals: &mut [f64], x: &[T]) {
+    pub fn row<T: Float, R: Reduction>(totals: &mut [f64], x: &[T]) {
         for (total, value) in totals.iter_mut().zip(x) {
-            *total = R::combine(*total, value.to_f64());
+            *total = R::combine(*total, value.widen().to_f64());
         }
     }
 }

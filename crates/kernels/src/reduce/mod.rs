@@ -10,9 +10,10 @@ mod tests;
 use crate::disjoint::{CHUNK, Disjoint, chunk_range};
 use crate::extent::expect;
 use crate::layout::Layout;
-use crate::number::Real;
+use crate::number::Number;
 use crate::pool;
 use crate::scratch::Scratch;
+use crate::stored::Float;
 use cpu::Reduction;
 
 /// Rows of a column reduction that are added up together.
@@ -59,7 +60,7 @@ impl Plan {
 }
 
 /// `y` = the reduction of `x`.
-pub fn reduce<T: Real>(code: u32, x: &[T], plan: &Plan, y: &mut [T]) -> Result<(), String> {
+pub fn reduce<T: Float>(code: u32, x: &[T], plan: &Plan, y: &mut [T]) -> Result<(), String> {
     let (kept, reduced) = (plan.kept.numel(), plan.reduced.numel());
     plan.check(x.len())?;
     expect("reduce", "the result", y.len(), &[kept])?;
@@ -76,12 +77,12 @@ pub fn reduce<T: Real>(code: u32, x: &[T], plan: &Plan, y: &mut [T]) -> Result<(
     Ok(())
 }
 
-fn over<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
+fn over<T: Float, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
     if plan.kept.numel() == 0 {
         return;
     }
     if plan.reduced.numel() == 0 {
-        return y.fill(T::from_f64(R::START / divisor));
+        return y.fill(rounded::<T>(R::START / divisor));
     }
     let along_rows = plan.reduced.inner_strides() == [1] || plan.reduced.numel() == 1;
     if !along_rows {
@@ -93,6 +94,11 @@ fn over<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) 
     }
 }
 
+/// A result in its element type.
+fn rounded<T: Float>(total: f64) -> T {
+    T::narrow(T::Wide::from_f64(total))
+}
+
 /// The first element of every index of a layout, in order.
 fn places(layout: &Layout<1>, range: std::ops::Range<usize>, mut f: impl FnMut(usize, usize)) {
     let [stride] = layout.inner_strides();
@@ -100,7 +106,7 @@ fn places(layout: &Layout<1>, range: std::ops::Range<usize>, mut f: impl FnMut(u
 }
 
 /// Each result on one thread: the runs of its elements, one after the other.
-fn short_rows<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
+fn short_rows<T: Float, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
     let (kept, reduced) = (plan.kept.numel(), plan.reduced.numel());
     let chunk = (CHUNK / reduced).max(1);
     let out = Disjoint::new(y);
@@ -113,13 +119,13 @@ fn short_rows<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut
             plan.reduced.for_runs(0..reduced, |_, count, [place]| {
                 total = R::combine(total, cpu::run::<T, R>(&x[origin + place..][..count]));
             });
-            part[number - range.start] = T::from_f64(total / divisor);
+            part[number - range.start] = rounded::<T>(total / divisor);
         });
     });
 }
 
 /// Each result from chunks of its elements that any thread may take.
-fn long_rows<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
+fn long_rows<T: Float, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
     let reduced = plan.reduced.numel();
     let chunks = reduced.div_ceil(CHUNK);
     let mut memory = Scratch::take_f64(y.len() * chunks);
@@ -136,12 +142,12 @@ fn long_rows<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut 
         *partial = total;
     });
     for (y, partials) in y.iter_mut().zip(partials.chunks(chunks)) {
-        *y = T::from_f64(partials.iter().fold(R::START, |total, &partial| R::combine(total, partial)) / divisor);
+        *y = rounded::<T>(partials.iter().fold(R::START, |total, &partial| R::combine(total, partial)) / divisor);
     }
 }
 
 /// Results that lie beside each other: blocks of columns, over chunks of rows.
-fn columns<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
+fn columns<T: Float, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
     let (kept, reduced) = (plan.kept.numel(), plan.reduced.numel());
     let width = if plan.kept.inner_strides() == [1] { plan.kept.dims().last().copied().unwrap_or(1) } else { 1 };
     let (blocks, chunks) = (width.div_ceil(COLUMNS), reduced.div_ceil(ROWS));
@@ -163,6 +169,6 @@ fn columns<T: Real, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T
     });
     for (index, y) in y.iter_mut().enumerate() {
         let total = (0..chunks).fold(R::START, |total, chunk| R::combine(total, partials[chunk * kept + index]));
-        *y = T::from_f64(total / divisor);
+        *y = rounded::<T>(total / divisor);
     }
 }

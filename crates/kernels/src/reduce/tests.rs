@@ -60,3 +60,15 @@ fn rows_do_not_depend_on_where_they_lie() {
     let alone = reduced(0, &x[700..800], &[2, 1, 100, 0, 1]);
     assert_eq!(alone[0].to_bits(), whole[7].to_bits());
 }
+
+#[test]
+fn bf16_is_reduced_unrounded_and_the_result_rounded() {
+    let (x16, x) = crate::stored::rounding::random(60 * 700, 1);
+    for (code, mask) in (0..4).flat_map(|code| [[0, 1], [1, 0], [1, 1]].map(|mask| (code, mask))) {
+        let plan = Plan::parse(&[2, 60, 700, mask[0], mask[1]]).unwrap();
+        let (mut y, mut y16) = (vec![0.0f32; plan.numel()], vec![0u16; plan.numel()]);
+        reduce(code, &x, &plan, &mut y).unwrap();
+        reduce(code, &x16, &plan, &mut y16).unwrap();
+        assert_eq!(y16, crate::stored::rounding::bits(&y), "code {code}, mask {mask:?}");
+    }
+}

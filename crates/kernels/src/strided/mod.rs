@@ -9,6 +9,7 @@ use crate::extent::expect;
 use crate::layout::Layout;
 use crate::number::Number;
 use crate::pool;
+use crate::stored::Stored;
 
 /// Gathers a strided view into a dense tensor.
 pub fn gather_view<T: Copy + Send + Sync>(x: &[T], view: &Layout<1>, y: &mut [T]) -> Result<(), String> {
@@ -75,8 +76,8 @@ pub fn scatter_set<T: Copy + Send + Sync>(dst: &mut [T], src: &[T], view: &Layou
 }
 
 /// `dst[view[i]] += src[i]`; where places coincide the sums are made in the order of i.
-pub fn scatter_add<T: Number>(dst: &mut [T], src: &[T], view: &Layout<1>) -> Result<(), String> {
-    scatter(dst, src, view, |dst, src| *dst = dst.add(src))
+pub fn scatter_add<T: Stored>(dst: &mut [T], src: &[T], view: &Layout<1>) -> Result<(), String> {
+    scatter(dst, src, view, |dst, src| *dst = T::narrow(dst.widen().add(src.widen())))
 }
 
 /// Chunks go to the pool when no two places coincide, else one thread goes through all of them.

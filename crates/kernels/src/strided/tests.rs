@@ -72,3 +72,14 @@ fn a_large_permutation_and_its_inverse_meet() {
         assert_eq!(back, x);
     }
 }
+
+#[test]
+fn bf16_is_scattered_with_one_rounding_a_sum() {
+    use crate::stored::rounding::{bits, random};
+    let ((dst16, mut dst), (src16, src)) = (random(24, 1), random(12, 2));
+    let view = Layout::parse(&[2, 3, 4, 8, 2]).unwrap();
+    let mut got = dst16;
+    scatter_add(&mut got, &src16, &view).unwrap();
+    scatter_add(&mut dst, &src, &view).unwrap();
+    assert_eq!(got, bits(&dst));
+}

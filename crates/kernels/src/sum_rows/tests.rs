@@ -26,11 +26,20 @@ fn columns_are_summed_whatever_the_threads() {
 #[test]
 fn no_rows_sum_to_zero_and_nan_stays_in_its_column() {
     let mut dst = [3.0, 4.0];
-    sum_rows(&[], 0, 2, &mut dst, true).unwrap();
+    sum_rows::<f32>(&[], 0, 2, &mut dst, true).unwrap();
     assert_eq!(dst, [3.0, 4.0]);
-    sum_rows(&[], 0, 2, &mut dst, false).unwrap();
+    sum_rows::<f32>(&[], 0, 2, &mut dst, false).unwrap();
     assert_eq!(dst, [0.0, 0.0]);
     sum_rows(&[1.0, f32::NAN, 2.0, 1.0], 2, 2, &mut dst, false).unwrap();
     assert!(dst[0] == 3.0 && dst[1].is_nan());
     assert!(sum_rows(&[0.0; 3], 2, 2, &mut dst, false).is_err());
+}
+
+#[test]
+fn bf16_rows_are_summed_in_f32() {
+    let (x16, x) = crate::stored::rounding::random(90 * 37, 1);
+    let (mut sums, mut sums16) = (vec![1.0; 37], vec![1.0; 37]);
+    sum_rows(&x, 90, 37, &mut sums, true).unwrap();
+    sum_rows(&x16, 90, 37, &mut sums16, true).unwrap();
+    assert_eq!(sums16, sums);
 }

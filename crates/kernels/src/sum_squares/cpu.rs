@@ -1,5 +1,7 @@
 //! Squares sorted by exponent: the mantissas of equal exponents add up as integers.
 
+use crate::stored::Value;
+
 /// Buckets of 16 exponents, whose squares lie within 32 bits and 48 more.
 pub const BUCKETS: usize = 16;
 
@@ -18,21 +20,21 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    pub fn add(&mut self, x: &[f32]) {
+    pub fn add<T: Value>(&mut self, x: &[T]) {
         for block in x.chunks(BLOCK) {
             self.add_block(block);
         }
     }
 
-    fn add_block(&mut self, x: &[f32]) {
+    fn add_block<T: Value>(&mut self, x: &[T]) {
         let mut tables = [[0u64; 256]; TABLES];
         let groups = x.chunks_exact(TABLES);
         for (table, x) in tables.iter_mut().zip(groups.remainder()) {
-            add_square(table, *x);
+            add_square(table, x.widen());
         }
         for group in groups {
             for (table, x) in tables.iter_mut().zip(group) {
-                add_square(table, *x);
+                add_square(table, x.widen());
             }
         }
         for exponent in 0..255 {
@@ -42,8 +44,8 @@ impl Buckets {
             self.sums[weight / 16] += sum << (2 * (weight % 16));
         }
         if tables.iter().any(|table| table[255] != 0) {
-            self.nan += x.iter().filter(|x| x.is_nan()).count() as u64;
-            self.infinity += x.iter().filter(|x| x.is_infinite()).count() as u64;
+            self.nan += x.iter().filter(|x| x.widen().is_nan()).count() as u64;
+            self.infinity += x.iter().filter(|x| x.widen().is_infinite()).count() as u64;
         }
     }
 

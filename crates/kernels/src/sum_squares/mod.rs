@@ -1,4 +1,4 @@
-//! Σ x² of f32 tensors, exactly: the same bits whatever the order, the chunks and the shards.
+//! Σ x² of f32 and bf16 tensors, exactly: the same bits whatever the order, the chunks and the shards.
 //!
 //! A square is m² 2^(2e - 300) with m < 2^24 and e the exponent's bits, an integer in fixed point. The sum is kept as limbs of 32
 //! bits, least first, each in an i64; limb j counts 2^(32 j - 300). Adding the limbs of up to 2^30 ranks, in any order, cannot
@@ -9,6 +9,7 @@ mod cpu;
 mod tests;
 
 use crate::disjoint::chunk_range;
+use crate::gemm::Values;
 use crate::pool;
 use cpu::{BUCKETS, Buckets};
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +29,7 @@ const LEAST: i32 = -300;
 const ITEM: usize = 1 << 18;
 
 /// The exact sum of the squares of all tensors.
-pub fn sum_squares(tensors: &[&[f32]]) -> [i64; LIMBS] {
+pub fn sum_squares(tensors: &[Values]) -> [i64; LIMBS] {
     let mut items = 0;
     let mut starts = Vec::with_capacity(tensors.len());
     for x in tensors {
@@ -40,7 +41,11 @@ pub fn sum_squares(tensors: &[&[f32]]) -> [i64; LIMBS] {
         let number = starts.partition_point(|start| *start <= item) - 1;
         let x = tensors[number];
         let mut own = Buckets::default();
-        own.add(&x[chunk_range(x.len(), ITEM, item - starts[number])]);
+        let range = chunk_range(x.len(), ITEM, item - starts[number]);
+        match x {
+            Values::F32(x) => own.add(&x[range]),
+            Values::Bf16(x) => own.add(&x[range]),
+        }
         total.lock().unwrap_or_else(PoisonError::into_inner).merge(&own);
     });
     limbs(&total.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -13,8 +13,12 @@ fn values(len: usize) -> Vec<f32> {
         .collect()
 }
 
+fn exact(tensors: &[&[f32]]) -> [i64; LIMBS] {
+    sum_squares(&tensors.iter().map(|x| Values::F32(x)).collect::<Vec<_>>())
+}
+
 fn resolved(tensors: &[&[f32]]) -> f64 {
-    resolve_sum(&sum_squares(tensors)).unwrap()
+    resolve_sum(&exact(tensors)).unwrap()
 }
 
 #[test]
@@ -38,16 +42,16 @@ fn small_sums_are_exact() {
 fn the_order_the_shards_and_the_threads_do_not_matter() {
     let x = values(700_001);
     pool::set_threads(1);
-    let want = sum_squares(&[&x]);
+    let want = exact(&[&x]);
     let mut shuffled = x.clone();
     (0..x.len()).for_each(|i| shuffled.swap(i, (i * 7_368_787) % x.len()));
     for threads in [1, 2, 3, 7] {
         pool::set_threads(threads);
-        assert_eq!(sum_squares(&[&x]), want);
-        assert_eq!(sum_squares(&[&shuffled]), want);
-        assert_eq!(sum_squares(&[&x[..123_457], &x[123_457..], &[]]), want);
+        assert_eq!(exact(&[&x]), want);
+        assert_eq!(exact(&[&shuffled]), want);
+        assert_eq!(exact(&[&x[..123_457], &x[123_457..], &[]]), want);
     }
-    let shards: Vec<_> = x.chunks(99_991).map(|shard| sum_squares(&[shard])).collect();
+    let shards: Vec<_> = x.chunks(99_991).map(|shard| exact(&[shard])).collect();
     let mut summed = [0i64; LIMBS];
     shards.iter().for_each(|shard| summed.iter_mut().zip(shard).for_each(|(sum, limb)| *sum += limb));
     assert_eq!(resolve_sum(&summed).unwrap().to_bits(), resolve_sum(&want).unwrap().to_bits());
@@ -56,7 +60,7 @@ fn the_order_the_shards_and_the_threads_do_not_matter() {
 
 #[test]
 fn the_limbs_of_many_ranks_may_be_added() {
-    let one = sum_squares(&[&[f32::MAX; 100]]);
+    let one = exact(&[&[f32::MAX; 100]]);
     let ranks = 1i64 << 30;
     let summed = one.map(|limb| limb.checked_mul(ranks).unwrap());
     assert_eq!(resolve_sum(&summed).unwrap(), resolve_sum(&one).unwrap() * ranks as f64);
@@ -73,4 +77,12 @@ fn nan_and_infinity_pass_through() {
     assert!(resolved(&[&[1.0, f32::NAN], &[f32::INFINITY]]).is_nan());
     assert_eq!(resolved(&[&[1.0, f32::NEG_INFINITY]]), f64::INFINITY);
     assert!(resolve_sum(&[0; 3]).is_err());
+}
+
+#[test]
+fn bf16_values_count_as_the_f32_that_they_stand_for() {
+    let (bits, wide) = crate::stored::rounding::random(300_007, 1);
+    assert_eq!(sum_squares(&[Values::Bf16(&bits), Values::F32(&[3.0])]), exact(&[&wide, &[3.0]]));
+    assert!(resolve_sum(&sum_squares(&[Values::Bf16(&[0x7fc0])])).unwrap().is_nan());
+    assert_eq!(resolve_sum(&sum_squares(&[Values::Bf16(&[0xff80])])).unwrap(), f64::INFINITY);
 }

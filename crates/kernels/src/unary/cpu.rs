@@ -2,6 +2,7 @@
 
 use crate::number::Real;
 use crate::simd::multiversion;
+use crate::stored::Float;
 
 /// One row of the table.
 pub trait Unary {
@@ -89,18 +90,18 @@ ops! {
 
 multiversion! {
     /// y[i] = f(x[i]).
-    pub fn map<T: Real, O: Unary>(y: &mut [T], x: &[T]) {
+    pub fn map<T: Float, O: Unary>(y: &mut [T], x: &[T]) {
         for (y, &x) in y.iter_mut().zip(x) {
-            *y = O::forward::<T, FMA>(x);
+            *y = T::narrow(O::forward::<T::Wide, FMA>(x.widen()));
         }
     }
 }
 
 multiversion! {
     /// out[i] = f'(saved[i]) grad[i].
-    pub fn map_backward<T: Real, O: Unary>(out: &mut [T], saved: &[T], grad: &[T]) {
+    pub fn map_backward<T: Float, O: Unary>(out: &mut [T], saved: &[T], grad: &[T]) {
         for ((out, &s), &g) in out.iter_mut().zip(saved).zip(grad) {
-            *out = O::backward::<T, FMA>(s, g);
+            *out = T::narrow(O::backward::<T::Wide, FMA>(s.widen(), g.widen()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! y[i] = f(x[i]) and its derivative.
+//! y[i] = f(x[i]) and its derivative; a bf16 is computed in f32 and rounded once.
 //!
 //! | code | op | f(x) | saved | gradient of x |
 //! | --- | --- | --- | --- | --- |
@@ -22,7 +22,7 @@ mod tests;
 
 use crate::disjoint::{CHUNK, Disjoint, for_chunks};
 use crate::extent::expect;
-use crate::number::Real;
+use crate::stored::Float;
 
 macro_rules! table {
     ($code:ident, $function:ident::<$type:ty>($($argument:expr),*)) => {
@@ -46,21 +46,21 @@ macro_rules! table {
 }
 
 /// y = f(x).
-pub fn unary<T: Real>(code: u32, x: &[T], y: &mut [T]) -> Result<(), String> {
+pub fn unary<T: Float>(code: u32, x: &[T], y: &mut [T]) -> Result<(), String> {
     expect("unary", "the result", y.len(), &[x.len()])?;
     table!(code, forward::<T>(x, y));
     Ok(())
 }
 
 /// The gradient of x from what the table saves and the gradient of y.
-pub fn unary_backward<T: Real>(code: u32, saved: &[T], grad: &[T], out: &mut [T]) -> Result<(), String> {
+pub fn unary_backward<T: Float>(code: u32, saved: &[T], grad: &[T], out: &mut [T]) -> Result<(), String> {
     expect("unaryBackward", "the gradient", grad.len(), &[saved.len()])?;
     expect("unaryBackward", "the result", out.len(), &[saved.len()])?;
     table!(code, backward::<T>(saved, grad, out));
     Ok(())
 }
 
-fn forward<T: Real, O: cpu::Unary>(x: &[T], y: &mut [T]) {
+fn forward<T: Float, O: cpu::Unary>(x: &[T], y: &mut [T]) {
     let y = Disjoint::new(y);
     for_chunks(x.len(), CHUNK, |range| {
         // SAFETY: chunks are disjoint.
@@ -68,7 +68,7 @@ fn forward<T: Real, O: cpu::Unary>(x: &[T], y: &mut [T]) {
     });
 }
 
-fn backward<T: Real, O: cpu::Unary>(saved: &[T], grad: &[T], out: &mut [T]) {
+fn backward<T: Float, O: cpu::Unary>(saved: &[T], grad: &[T], out: &mut [T]) {
     let out = Disjoint::new(out);
     for_chunks(saved.len(), CHUNK, |range| {
         // SAFETY: chunks are disjoint.

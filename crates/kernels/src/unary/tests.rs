@@ -3,7 +3,7 @@ use crate::pool;
 
 const CODES: std::ops::Range<u32> = 0..13;
 
-fn apply<T: Real>(code: u32, x: &[T]) -> Vec<T> {
+fn apply<T: Float>(code: u32, x: &[T]) -> Vec<T> {
     let mut y = x.to_vec();
     unary(code, x, &mut y).unwrap();
     y
@@ -93,4 +93,21 @@ fn unknown_codes_and_lengths_are_refused() {
     assert_eq!(unary(13, &[0f32], &mut [0.0]).unwrap_err(), "unary: op code 13 is unknown. Use a code from 0 to 12.");
     assert!(unary(0, &[0f32], &mut []).is_err());
     assert!(unary_backward(0, &[0f32], &[], &mut [0.0]).is_err());
+}
+
+#[test]
+fn bf16_functions_and_derivatives_are_those_of_f32_rounded_once() {
+    let ((x16, x), (g16, g)) = (crate::stored::rounding::random(700, 1), crate::stored::rounding::random(700, 2));
+    for code in 0..=12 {
+        let (mut y, mut y16) = (vec![0.0; 700], vec![0u16; 700]);
+        unary(code, &x, &mut y).unwrap();
+        unary(code, &x16, &mut y16).unwrap();
+        let nan = |bits: &u16| bits & 0x7fff > 0x7f80;
+        let same =
+            |got: &[u16], want: &[f32]| got.iter().zip(crate::stored::rounding::bits(want)).all(|(a, b)| *a == b || nan(a) && nan(&b));
+        assert!(same(&y16, &y), "code {code}");
+        unary_backward(code, &x, &g, &mut y).unwrap();
+        unary_backward(code, &x16, &g16, &mut y16).unwrap();
+        assert!(same(&y16, &y), "derivative of code {code}");
+    }
 }

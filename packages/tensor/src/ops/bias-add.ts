@@ -6,17 +6,17 @@ import { result } from '../result.ts';
 import { extentOf, formatShape, sameShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
-import { requireDType } from './operands.ts';
+import { requireStreams } from './operands.ts';
 import { parameterGrads, plainGrads, type WeightGradient } from './weight-grad.ts';
 
 /**
  * `residual + (x + bias)` in one pass; `x` and `residual` `[…, h]`, bias `[h]`. Without a residual, or without a bias, the sum of the
  * others. The gradient of the bias goes straight into its `gradTarget()`. Bits are those of `add` twice, but for the gradient of the
  * bias, whose rows are added in another order.
- * @throws ShapeError SHAPE_MISMATCH
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE, DTYPE_MISMATCH
  */
 export function biasAdd<P extends Whole>(x: Tensor<P>, bias: AnyTensor | undefined, residual?: Tensor<P>): Tensor<P> {
-  requireDType('biasAdd', { x, ...(bias === undefined ? {} : { bias }), ...(residual === undefined ? {} : { residual }) }, 'f32');
+  requireStreams('biasAdd', residual === undefined ? { x } : { x, residual }, bias === undefined ? {} : { bias });
   const cols = x.shape.length === 0 ? 0 : extentOf(x.shape, x.shape.length - 1);
   if (
     cols === 0
@@ -33,7 +33,7 @@ export function biasAdd<P extends Whole>(x: Tensor<P>, bias: AnyTensor | undefin
     { weight: bias, write: (grad) => (target, accumulate) => engine.sumRows(grad.handle, rows, cols, target, accumulate) },
   ];
   const others = residual === undefined ? [x] : [x, residual];
-  return record(result('biasAdd', sum, { shape: x.shape, dtype: 'f32', placement: x.placement }), {
+  return record(result('biasAdd', sum, { shape: x.shape, dtype: x.dtype, placement: x.placement }), {
     op: 'biasAdd',
     inputs: bias === undefined ? others : [...others, bias],
     saved: [],

@@ -6,16 +6,16 @@ import { result } from '../result.ts';
 import { extentOf, formatShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
-import { requireDType } from './operands.ts';
+import { requireStreams } from './operands.ts';
 import { targetOf } from './weight-grad.ts';
 
 /**
  * `gelu(x + bias)` in one pass, tanh form; `x` `[…, h]`, bias `[h]`.
- * @throws ShapeError SHAPE_MISMATCH
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE, DTYPE_MISMATCH
  * @source Hendrycks and Gimpel 2016, section 2
  */
 export function biasGelu<P extends Whole>(x: Tensor<P>, bias: Tensor<P>): Tensor<P> {
-  requireDType('biasGelu', { x, bias }, 'f32');
+  requireStreams('biasGelu', { x }, { bias });
   const cols = x.shape.length === 0 ? 0 : extentOf(x.shape, x.shape.length - 1);
   if (bias.shape.length !== 1 || bias.shape[0] !== cols || cols === 0)
     throw new ShapeError(
@@ -27,7 +27,7 @@ export function biasGelu<P extends Whole>(x: Tensor<P>, bias: Tensor<P>): Tensor
   const backward = (grad: AnyTensor) => {
     const to = targetOf(bias);
     const handle = engine.biasGeluBackward(x.handle, bias.handle, grad.handle, rows, cols, to.handle, to.accumulate);
-    return [result('biasGelu', handle, form), to.made];
+    return [result('biasGelu', handle, form), to.gradient()];
   };
   return record(result('biasGelu', engine.biasGelu(x.handle, bias.handle, rows, cols), form), {
     op: 'biasGelu',

@@ -16,11 +16,11 @@ import { reshape } from './view.ts';
 const codes = { add: 0, sub: 1, mul: 2, div: 3, pow: 4, maximum: 5, minimum: 6 };
 type Op = keyof typeof codes;
 
-/** Integers neither divide nor have powers; 16-bit floats are storage. */
+/** Integers neither divide nor have powers; f16 is storage. */
 function requireNumbers(op: Op, a: AnyTensor): void {
   if (a.dtype === 'f32') return;
-  if (op === 'div' || op === 'pow') requireDType(op, { a }, 'f32', 'f64');
-  else requireDType(op, { a }, 'f32', 'f64', 'i32', 'i64');
+  if (op === 'div' || op === 'pow') requireDType(op, { a }, 'f32', 'f64', 'bf16');
+  else requireDType(op, { a }, 'f32', 'f64', 'bf16', 'i32', 'i64');
 }
 
 function raw(op: Op, a: AnyTensor, b: AnyTensor): AnyTensor {

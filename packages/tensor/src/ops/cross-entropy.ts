@@ -5,6 +5,7 @@ import type { Placement } from '../placement.ts';
 import { extentOf, formatShape, numel, sameShape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
+import { to } from './cast.ts';
 import { lossOfStatistics } from './loss-of-statistics.ts';
 import { requireDType } from './operands.ts';
 
@@ -24,12 +25,14 @@ const whole: ShardReduction = { firstColumn: 0, maximum: () => undefined, sum: (
 
 /**
  * `log(sum(exp(logits))) - logits[target]` of each row, for logits whose columns may be spread over ranks.
- * `logits` `[…, v]`, `targets` (i32) `[…]`, result `[…]`. The exponentials are kept and become the gradient in place.
- * @throws ShapeError SHAPE_MISMATCH
+ * `logits` `[…, v]`, `targets` (i32) `[…]`, result `[…]` in f32. The exponentials are kept and become the gradient in place. bf16 logits
+ * are widened first, and their gradient is rounded once.
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE
  * @source Shoeybi et al. 2019, section 3
  */
-export function shardedCrossEntropy(logits: AnyTensor, targets: AnyTensor, shards: ShardReduction): Tensor {
-  requireDType('crossEntropy', { logits }, 'f32');
+export function shardedCrossEntropy(given: AnyTensor, targets: AnyTensor, shards: ShardReduction): Tensor {
+  requireDType('crossEntropy', { logits: given }, 'f32', 'bf16');
+  const logits: AnyTensor = to(given, 'f32'); // […, v]
   requireDType('crossEntropy', { targets }, 'i32');
   if (logits.shape.length === 0 || !sameShape(logits.shape.slice(0, -1), targets.shape))
     throw new ShapeError(

@@ -28,7 +28,7 @@ export function embedding(
 export function embedding(weight: Tensor<Replicated>, tokens: AnyTensor, options?: EmbeddingOptions): Tensor;
 export function embedding(weight: AnyTensor, tokens: AnyTensor, { firstRow }: EmbeddingOptions = {}): AnyTensor {
   requireDType('embedding', { tokens }, 'i32');
-  requireDType('embedding', { weight }, 'f32');
+  requireDType('embedding', { weight }, 'f32', 'bf16');
   if (weight.shape.length !== 2)
     throw new ShapeError(
       'SHAPE_MISMATCH',
@@ -40,7 +40,7 @@ export function embedding(weight: AnyTensor, tokens: AnyTensor, { firstRow }: Em
   const placement: Placement = isPartial && weight.placement !== 'replicated' ? 'partial sum over tp' : 'replicated';
   const out = result('embedding', engine.embedding(weight.handle, tokens.handle, start, rows, cols, isPartial), {
     shape: [...tokens.shape, cols],
-    dtype: 'f32',
+    dtype: weight.dtype,
     placement,
   });
   const weights: WeightGradient[] = [

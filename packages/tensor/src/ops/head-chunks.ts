@@ -23,6 +23,8 @@ export interface Head {
   readonly shards: ShardReduction;
   /** Factor of each token's loss, `[rows]`. */
   readonly factors: AnyTensor;
+  /** The engine's number for what products are computed in. */
+  readonly compute: 0 | 1;
 }
 
 /** What the forward pass keeps of each row, so that a second pass needs no exchange: maximum, sum of exponentials, target's logit. */
@@ -34,9 +36,9 @@ interface RowStatistics {
 
 /** Where gradients go. */
 export interface HeadGradients {
-  /** Gradient of the hidden states. */
+  /** Gradient of the hidden states, in their dtype. */
   readonly input: AnyTensor;
-  /** Gradient of the weight, overwritten; absent when it is not wanted. */
+  /** Gradient of the weight in f32, overwritten; absent when it is not wanted. */
   readonly weight: AnyTensor | undefined;
 }
 
@@ -48,7 +50,7 @@ interface Chunk {
 
 /**
  * A linear layer and the cross entropy of its result, over chunks of tokens whose limits follow from the shapes alone: only one chunk of
- * logits exists at a time, and becomes its own gradient in place.
+ * logits exists at a time, in f32 whatever the operands are, and becomes its own gradient in place.
  */
 export class HeadChunks {
   /** What it was made of. */
@@ -103,7 +105,7 @@ export class HeadChunks {
   }
 
   private overChunks(visit: (logits: AnyTensor, chunk: Chunk) => void): void {
-    const { x, weight } = this.head;
+    const { x, weight, compute } = this.head;
     scope(() => {
       const buffer = empty([this.chunks[0]?.count ?? 0, this.cols]);
       for (const chunk of this.chunks)
@@ -111,7 +113,7 @@ export class HeadChunks {
           const { start, count } = chunk;
           const logits = alias(buffer, [count, this.cols]); // [rows of the chunk, v]
           const layout = Uint32Array.of(1, count, this.cols, this.inner, 0, 0, 0, 1); // x · weightᵀ
-          engine.matmulInto(logits.handle, alias(x, [count, this.inner], start * this.inner).handle, weight.handle, layout, false);
+          engine.matmulInto(logits.handle, alias(x, [count, this.inner], start * this.inner).handle, weight.handle, layout, false, compute);
           visit(logits, chunk);
         });
     });
@@ -123,7 +125,7 @@ export class HeadChunks {
     { start, count }: Chunk,
     { factors, gradients }: { readonly factors: AnyTensor; readonly gradients: HeadGradients },
   ): void {
-    const { x, weight, targets, shards } = this.head;
+    const { x, weight, targets, shards, compute } = this.head;
     const { inner, cols } = this;
     const [sums, own, scale] = [
       alias(this.statistics.sums, [2, count], 2 * start),
@@ -133,9 +135,9 @@ export class HeadChunks {
     engine.ceBackward(exponentials.handle, sums.handle, own.handle, shards.firstColumn, count, cols, scale.handle);
     const hidden = (tensor: AnyTensor) => alias(tensor, [count, inner], start * inner).handle;
     const inputLayout = Uint32Array.of(1, count, inner, cols, 0, 0, 0, 0); // grad · weight: [rows of the chunk, h]
-    engine.matmulInto(hidden(gradients.input), exponentials.handle, weight.handle, inputLayout, false);
+    engine.matmulInto(hidden(gradients.input), exponentials.handle, weight.handle, inputLayout, false, compute);
     if (gradients.weight === undefined) return;
     const weightLayout = Uint32Array.of(1, cols, inner, count, 0, 0, 1, 0); // gradᵀ · x: [v, h]
-    engine.matmulInto(gradients.weight.handle, exponentials.handle, hidden(x), weightLayout, start > 0);
+    engine.matmulInto(gradients.weight.handle, exponentials.handle, hidden(x), weightLayout, start > 0, compute);
   }
 }

@@ -4,7 +4,7 @@ import { result } from '../result.ts';
 import { numel, requireShape, type Shape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 
-/** `target += alpha · source`, in place and unrecorded. */
+/** `target += alpha · source`, in place and unrecorded; an f32 target takes a bf16 source. */
 export function axpy(target: AnyTensor, alpha: number, source: AnyTensor): void {
   engine.axpy(target.handle, alpha, source.handle);
 }

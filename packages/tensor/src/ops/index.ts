@@ -6,6 +6,7 @@ export * from './binary.ts';
 export * from './cast.ts';
 export { eq, ge, gt, le, lt, ne } from './compare.ts';
 export * from './cross-entropy.ts';
+export * from './dropout.ts';
 export * from './embedding.ts';
 export * from './gather.ts';
 export * from './in-place.ts';

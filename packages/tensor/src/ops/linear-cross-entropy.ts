@@ -1,18 +1,20 @@
 import { ShapeError } from '@megatron-ts/errors';
 import { ambient } from '../ambient.ts';
+import { computeCode, type ComputeOptions } from '../compute-dtype.ts';
 import { record } from '../node.ts';
 import { tensor } from '../read.ts';
 import { formatShape, sameShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
+import { to } from './cast.ts';
 import type { ShardReduction } from './cross-entropy.ts';
 import { HeadChunks, type HeadGradients } from './head-chunks.ts';
 import { axpy, copyInto, empty, filled, scaleInPlace } from './in-place.ts';
-import { requireDType } from './operands.ts';
+import { requireDType, requireStreams } from './operands.ts';
 import { alias } from './view.ts';
 
 /** Options of `shardedLinearCrossEntropy`. */
-export interface ShardedLinearCrossEntropyOptions {
+export interface ShardedLinearCrossEntropyOptions extends ComputeOptions {
   /** The exchanges with other shards of the vocabulary. */
   readonly shards: ShardReduction;
   /** Target of tokens whose loss is 0 and which have no gradient; none by default. */
@@ -24,19 +26,21 @@ export interface ShardedLinearCrossEntropyOptions {
  * targets (i32) `[…]`, result `[…]`. A recorded forward also computes the gradients of the sum of the losses, for which nothing has to be
  * computed twice; backward scales them when all losses have one gradient, and computes them anew, for a product more, when not. The
  * weight's gradient is made in the parameter's gradient memory while that is free, else beside it and added. Losses and the gradient
- * of `x` have the bits of the two operations; that of the weight is a sum over chunks, and close.
- * @throws ShapeError SHAPE_MISMATCH
+ * of `x` have the bits of the two operations; that of the weight is a sum over chunks, and close. With bf16 operands logits, losses and the
+ * gradient of the weight are f32 all the same.
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE
  * @source Hsu et al. 2024, Liger Kernel, section 3.2; Shoeybi et al. 2019, section 3
  */
 export function shardedLinearCrossEntropy(
   x: AnyTensor,
   weight: AnyTensor,
   targets: AnyTensor,
-  { shards, ignoreIndex }: ShardedLinearCrossEntropyOptions,
+  { shards, ignoreIndex, ...options }: ShardedLinearCrossEntropyOptions,
 ): Tensor {
   check(x, weight, targets);
   const factors = factorsOf(targets, ignoreIndex); // [rows]
-  const chunks = new HeadChunks({ x, weight, targets, shards, factors });
+  const compute = computeCode('linearCrossEntropy', x.dtype, options);
+  const chunks = new HeadChunks({ x, weight, targets, shards, factors, compute });
   const borrower = {};
   const needsGradients = ambient.recording && (x.requiresGrad || weight.requiresGrad);
   const early = needsGradients ? memoryOf(x, weight, borrower) : undefined;
@@ -59,7 +63,7 @@ export function shardedLinearCrossEntropy(
 }
 
 function check(x: AnyTensor, weight: AnyTensor, targets: AnyTensor): void {
-  requireDType('linearCrossEntropy', { x, weight }, 'f32');
+  requireStreams('linearCrossEntropy', { x }, { weight });
   requireDType('linearCrossEntropy', { targets }, 'i32');
   if (weight.shape.length === 2 && x.shape.at(-1) === weight.shape[1] && sameShape(x.shape.slice(0, -1), targets.shape)) return;
   const shapes = `x ${formatShape(x.shape)}, weight ${formatShape(weight.shape)} and targets ${formatShape(targets.shape)}`;
@@ -78,15 +82,15 @@ function factorsOf(targets: AnyTensor, ignoreIndex: number | undefined): Tensor 
 
 /** Memory for both gradients; none while the weight's is lent to another. */
 function memoryOf(x: AnyTensor, weight: AnyTensor, borrower: object): HeadGradients | undefined {
-  if (!weight.requiresGrad) return { input: empty(x.shape), weight: undefined };
+  if (!weight.requiresGrad) return { input: empty(x.shape, x.dtype), weight: undefined };
   const own = weight.asParameter === undefined ? empty(weight.shape) : weight.asParameter.lendGradMemory(borrower);
-  return own === undefined ? undefined : { input: empty(x.shape), weight: own };
+  return own === undefined ? undefined : { input: empty(x.shape, x.dtype), weight: own };
 }
 
 /** Both gradients from a second pass. */
 function again(chunks: HeadChunks, factors: AnyTensor): HeadGradients {
   const { x, weight } = chunks.head;
-  const gradients = memoryOf(x, weight, chunks) ?? { input: empty(x.shape), weight: empty(weight.shape) };
+  const gradients = memoryOf(x, weight, chunks) ?? { input: empty(x.shape, x.dtype), weight: empty(weight.shape) };
   chunks.recompute(factors, gradients);
   return gradients;
 }
@@ -106,7 +110,7 @@ function contribute(weight: AnyTensor, made: AnyTensor, scale: number): AnyTenso
     return null;
   }
   if (scale !== 1) scaleInPlace(made, scale);
-  if (target === undefined) return made;
+  if (target === undefined) return to(made, weight.dtype);
   if (target.tensor.handle !== made.handle) copyInto(target.tensor, made);
   return null;
 }

@@ -1,4 +1,5 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { computeCode, type ComputeOptions } from '../compute-dtype.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import { type PartialSum, type Placement, productPlacement, type Replicated, type Sharded } from '../placement.ts';
@@ -6,18 +7,17 @@ import { result } from '../result.ts';
 import { extentOf, formatShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
-import { requireDType } from './operands.ts';
+import { requireStreams } from './operands.ts';
 import { parameterGrads, plainGrads, type WeightGradient } from './weight-grad.ts';
 
 function check(x: AnyTensor, weight: AnyTensor, bias: AnyTensor | undefined): void {
-  requireDType('linear', { x, weight }, 'f32');
+  requireStreams('linear', { x }, bias === undefined ? { weight } : { weight, bias });
   const [outputSize, inputSize] = weight.shape;
   if (weight.shape.length !== 2 || x.shape.length < 1 || x.shape.at(-1) !== inputSize)
     throw new ShapeError(
       'SHAPE_MISMATCH',
       `${where('linear')}: x ${formatShape(x.shape)} and weight ${formatShape(weight.shape)} do not fit. The last dim of x must be the weight's second.`,
     );
-  if (bias !== undefined) requireDType('linear', { bias }, 'f32');
   if (bias !== undefined && (bias.shape.length !== 1 || bias.shape[0] !== outputSize))
     throw new ShapeError(
       'SHAPE_MISMATCH',
@@ -30,36 +30,52 @@ export function linear(
   x: Tensor,
   weight: Tensor<Sharded<'tp', 'hidden'>>,
   bias?: Tensor<Sharded<'tp', 'hidden'>>,
+  options?: ComputeOptions,
 ): Tensor<Sharded<'tp', 'hidden'>>;
 /** For a weight cut by tokens, as a head's: the result is cut along its vocabulary. */
-export function linear(x: Tensor, weight: Tensor<Sharded<'tp', 'vocab'>>): Tensor<Sharded<'tp', 'vocab'>>;
+export function linear(
+  x: Tensor,
+  weight: Tensor<Sharded<'tp', 'vocab'>>,
+  bias?: undefined,
+  options?: ComputeOptions,
+): Tensor<Sharded<'tp', 'vocab'>>;
 /** For a hidden shard and a weight cut by input features: each rank gets a summand. */
-export function linear(x: Tensor<Sharded<'tp', 'hidden'>>, weight: Tensor<Sharded<'tp', 'hidden'>>): Tensor<PartialSum<'tp'>>;
+export function linear(
+  x: Tensor<Sharded<'tp', 'hidden'>>,
+  weight: Tensor<Sharded<'tp', 'hidden'>>,
+  bias?: undefined,
+  options?: ComputeOptions,
+): Tensor<PartialSum<'tp'>>;
 /**
  * `x · weightᵀ + bias`, `x` `[…, inputSize]`, weight `[outputSize, inputSize]`, bias `[outputSize]`.
- * The weight's gradient goes straight into its `gradTarget()`.
- * @throws ShapeError SHAPE_MISMATCH, DTypeError
+ * Each may be f32 or bf16; the result has the dtype of `x`, and is rounded once. The weight's gradient goes straight into its
+ * `gradTarget()`, in f32.
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE
  */
-export function linear(x: Tensor, weight: Tensor<Replicated>, bias?: Tensor<Replicated>): Tensor;
-export function linear(x: AnyTensor, weight: AnyTensor, bias?: AnyTensor): AnyTensor {
+export function linear(x: Tensor, weight: Tensor<Replicated>, bias?: Tensor<Replicated>, options?: ComputeOptions): Tensor;
+export function linear(x: AnyTensor, weight: AnyTensor, bias?: AnyTensor, options: ComputeOptions = {}): AnyTensor {
   check(x, weight, bias);
+  const compute = computeCode('linear', x.dtype, options);
   const [outputSize, inputSize] = [extentOf(weight.shape, 0), extentOf(weight.shape, 1)];
   const shape = [...x.shape.slice(0, -1), outputSize];
   const rows = inputSize === 0 ? shape.slice(0, -1).reduce((a, b) => a * b, 1) : x.numel / inputSize;
   const placement = productPlacement(x.placement as Placement, weight.placement as Placement);
-  const handle = engine.linear(x.handle, weight.handle, bias?.handle ?? 0, rows, inputSize, outputSize);
-  const y = result('linear', handle, { shape, dtype: 'f32', placement }); // […, outputSize]
+  const handle = engine.linear(x.handle, weight.handle, bias?.handle ?? 0, rows, inputSize, outputSize, compute);
+  const y = result('linear', handle, { shape, dtype: x.dtype, placement }); // […, outputSize]
   const inputLayout = Uint32Array.of(1, rows, inputSize, outputSize, 0, 0, 0, 0); // grad · weight: [rows, inputSize]
   const weightLayout = Uint32Array.of(1, outputSize, inputSize, rows, 0, 0, 1, 0); // gradᵀ · x: [outputSize, inputSize]
   const weights: WeightGradient[] = [
-    { weight, write: (grad) => (target, accumulate) => engine.matmulInto(target, grad.handle, x.handle, weightLayout, accumulate) },
+    {
+      weight,
+      write: (grad) => (target, accumulate) => engine.matmulInto(target, grad.handle, x.handle, weightLayout, accumulate, compute),
+    },
     { weight: bias, write: (grad) => (target, accumulate) => engine.sumRows(grad.handle, rows, outputSize, target, accumulate) },
   ];
   const inputGrad = (grad: AnyTensor) =>
     x.requiresGrad
-      ? result('linear', engine.matmul(grad.handle, weight.handle, inputLayout), {
+      ? result('linear', engine.matmul(grad.handle, weight.handle, inputLayout, compute), {
           shape: x.shape,
-          dtype: 'f32',
+          dtype: x.dtype,
           placement: x.placement as Placement,
         })
       : null;

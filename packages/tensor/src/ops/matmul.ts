@@ -1,4 +1,5 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { computeCode, type ComputeOptions } from '../compute-dtype.ts';
 import { engine } from '../engine.ts';
 import { layoutWords } from '../layout-words.ts';
 import { record } from '../node.ts';
@@ -8,7 +9,7 @@ import { broadcastShape, extentOf, formatShape, numel, sameShape, type Shape } f
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
 import { sumToShape } from './binary.ts';
-import { requireDType } from './operands.ts';
+import { requireStreams } from './operands.ts';
 import { expand } from './view.ts';
 
 interface Product {
@@ -16,12 +17,13 @@ interface Product {
   readonly b: AnyTensor;
   readonly transposeA?: boolean;
   readonly transposeB?: boolean;
+  readonly options: ComputeOptions;
 }
 
 const batchOf = (tensor: AnyTensor): Shape => tensor.shape.slice(0, -2);
 
 /** a · b over the last two dims, each read transposed if asked; batches of one operand repeat. */
-function product({ a, b, transposeA = false, transposeB = false }: Product): AnyTensor {
+function product({ a, b, transposeA = false, transposeB = false, options }: Product): AnyTensor {
   const [m, k] = transposeA ? [a.shape.length - 1, a.shape.length - 2] : [a.shape.length - 2, a.shape.length - 1];
   const [k2, n] = transposeB ? [b.shape.length - 1, b.shape.length - 2] : [b.shape.length - 2, b.shape.length - 1];
   const [rows, inner, cols] = [extentOf(a.shape, m), extentOf(a.shape, k), extentOf(b.shape, n)];
@@ -34,7 +36,7 @@ function product({ a, b, transposeA = false, transposeB = false }: Product): Any
   const [left, right] = [repeated(a, batch), repeated(b, batch)];
   const strides = [numel(batchOf(left)) === 1 ? 0 : rows * inner, numel(batchOf(right)) === 1 ? 0 : inner * cols];
   const layout = layoutWords('matmul', [numel(batch), rows, cols, inner, ...strides, transposeA ? 1 : 0, transposeB ? 1 : 0]);
-  return result('matmul', engine.matmul(left.handle, right.handle, layout), {
+  return result('matmul', engine.matmul(left.handle, right.handle, layout, computeCode('matmul', a.dtype, options)), {
     shape: [...batch, rows, cols],
     dtype: a.dtype,
     placement: a.placement as Placement,
@@ -47,21 +49,24 @@ function repeated(x: AnyTensor, batch: Shape): AnyTensor {
   return sameShape(own, batch) || numel(own) === 1 ? x : expand(x, [...batch, ...x.shape.slice(-2)]);
 }
 
-/** Matrix product over the last two dims, `[…, m, k] · […, k, n]`; the dims before broadcast. @throws ShapeError SHAPE_MISMATCH */
-export function matmul<P extends Placement>(a: Tensor<P>, b: Tensor<P>): Tensor<P> {
+/**
+ * Matrix product over the last two dims, `[…, m, k] · […, k, n]`; the dims before broadcast. Both are f32 or both bf16.
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE, DTYPE_MISMATCH
+ */
+export function matmul<P extends Placement>(a: Tensor<P>, b: Tensor<P>, options: ComputeOptions = {}): Tensor<P> {
   if (a.shape.length < 2 || b.shape.length < 2)
     throw new ShapeError(
       'SHAPE_MISMATCH',
       `${where('matmul')}: ${formatShape(a.shape)} times ${formatShape(b.shape)} needs two dims each. Reshape vectors to matrices.`,
     );
-  requireDType('matmul', { a, b }, 'f32');
-  return record(product({ a, b }), {
+  requireStreams('matmul', { a, b });
+  return record(product({ a, b, options }), {
     op: 'matmul',
     inputs: [a, b],
     saved: [a, b],
     backward: (grad) => [
-      a.requiresGrad ? sumToShape(product({ a: grad, b, transposeB: true }), a.shape) : null, // […, m, k]
-      b.requiresGrad ? sumToShape(product({ a, b: grad, transposeA: true }), b.shape) : null, // […, k, n]
+      a.requiresGrad ? sumToShape(product({ a: grad, b, transposeB: true, options }), a.shape) : null, // […, m, k]
+      b.requiresGrad ? sumToShape(product({ a, b: grad, transposeA: true, options }), b.shape) : null, // […, k, n]
     ],
   });
 }

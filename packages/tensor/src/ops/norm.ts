@@ -6,7 +6,7 @@ import { result } from '../result.ts';
 import { extentOf, formatShape, sameShape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
-import { requireDType } from './operands.ts';
+import { requireStreams } from './operands.ts';
 import { targetOf } from './weight-grad.ts';
 
 const outs = new Uint32Array(3);
@@ -56,7 +56,7 @@ interface Norm {
 /** Rows and columns of the input. */
 function sizesOf({ kind, x, weight, bias, residual, addedBias }: Norm): { readonly rows: number; readonly cols: number } {
   const vectors = defined({ weight, bias, addedBias });
-  requireDType(kind, { x, ...defined({ residual }), ...vectors }, 'f32');
+  requireStreams(kind, residual === undefined ? { x } : { x, residual }, vectors);
   const cols = x.shape.length === 0 ? 0 : extentOf(x.shape, x.shape.length - 1);
   if (cols === 0 || Object.values(vectors).some(({ numel }) => numel !== cols)) throw unfitting(kind, x, vectors);
   if (residual !== undefined && !sameShape(residual.shape, x.shape))
@@ -105,7 +105,7 @@ function run(norm: Norm): Forward {
     const accumulate = targets.reduce((bits, target, i) => bits | (target.accumulate ? 1 << i : 0), 0);
     const into = Uint32Array.from(targets, ({ handle }) => handle);
     const dx = result(kind, engine.normBackward(kinds[kind], operands, rows, cols, into, accumulate), form);
-    return [dx, ...targets.map(({ made }) => made)];
+    return [dx, ...targets.map(({ gradient }) => gradient())];
   };
   return { normed: result(kind, normedHandle, form), stats, sum, backward };
 }
@@ -139,7 +139,7 @@ function added(norm: Norm & { readonly residual: AnyTensor }): { readonly sum: A
 
 /**
  * `(x - mean) / sqrt(var + eps) · weight + bias` over the last dim of `x` `[…, h]`.
- * @throws ShapeError SHAPE_MISMATCH
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE, DTYPE_MISMATCH
  * @source Ba, Kiros and Hinton 2016, equation 4
  */
 export function layerNorm<P extends Whole>(x: Tensor<P>, { weight, bias, eps = 1e-5 }: LayerNormOptions): Tensor<P> {
@@ -148,7 +148,7 @@ export function layerNorm<P extends Whole>(x: Tensor<P>, { weight, bias, eps = 1
 
 /**
  * `x / sqrt(mean(x²) + eps) · weight` over the last dim of `x` `[…, h]`.
- * @throws ShapeError SHAPE_MISMATCH
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE, DTYPE_MISMATCH
  * @source Zhang and Sennrich 2019, equation 4
  */
 export function rmsNorm<P extends Whole>(x: Tensor<P>, { weight, eps = 1e-5 }: RmsNormOptions): Tensor<P> {
@@ -158,7 +158,7 @@ export function rmsNorm<P extends Whole>(x: Tensor<P>, { weight, eps = 1e-5 }: R
 /**
  * `residual + (x + addedBias)` and its layer norm in one pass; backward is one pass too. Bits are those of the additions and
  * `layerNorm` one after the other, but for the gradient of `addedBias`, whose rows are added in another order.
- * @throws ShapeError SHAPE_MISMATCH
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE, DTYPE_MISMATCH
  */
 export function addLayerNorm<P extends Whole>(x: Tensor<P>, options: LayerNormOptions & Addends<P>): SumAndNorm<P> {
   return added({ kind: 'layerNorm', x, eps: 1e-5, ...options });

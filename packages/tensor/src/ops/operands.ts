@@ -30,6 +30,31 @@ export function requireDType(op: string, operands: Readonly<Record<string, AnyTe
   }
 }
 
+/**
+ * Holds the operands of an operation of layers against what it computes on: streams (activations) all f32 or all bf16, and weights each
+ * f32 or bf16. Results have the dtype of the streams.
+ * @throws DTypeError UNSUPPORTED_DTYPE, DTYPE_MISMATCH
+ */
+export function requireStreams(
+  op: string,
+  streams: Readonly<Record<string, AnyTensor>>,
+  weights: Readonly<Record<string, AnyTensor>> = {},
+): void {
+  requireDType(op, streams, 'f32', 'bf16');
+  requireDType(op, weights, 'f32', 'bf16');
+  let first = '';
+  for (const name in streams) {
+    if (first === '') first = name;
+    else if (streams[name]?.dtype !== streams[first]?.dtype) throw mixed(op, streams, [first, name]);
+  }
+}
+
+function mixed(op: string, operands: Readonly<Record<string, AnyTensor>>, [first, second]: readonly [string, string]): DTypeError {
+  const text = (name: string) => `${name} is ${operands[name]?.dtype}${formatShape(operands[name]?.shape ?? [])}`;
+  const remedy = `Convert one of them with to('${operands[first]?.dtype}').`;
+  return new DTypeError('DTYPE_MISMATCH', `${where(op)}: ${text(first)} and ${text(second)}. ${remedy}`);
+}
+
 interface WrongDType {
   readonly operand: AnyTensor;
   readonly allowed: readonly AnyTensor['dtype'][];

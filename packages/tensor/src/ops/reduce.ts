@@ -55,7 +55,7 @@ function planOf(op: Op, shape: Shape, dims: Dims): Plan {
 }
 
 function apply(op: Op, x: AnyTensor, dims: Dims, { keepDims = false }: ReduceOptions): AnyTensor {
-  if (x.dtype !== 'f32') requireDType(op, { x }, 'f32', 'f64');
+  if (x.dtype !== 'f32') requireDType(op, { x }, 'f32', 'f64', 'bf16');
   const plan = planOf(op, x.shape, dims);
   const handle = engine.reduce(codes[op], x.handle, layoutWords(op, [x.shape.length, ...x.shape, ...plan.mask]));
   const y = result(op, handle, { shape: keepDims ? plan.kept : plan.dropped, dtype: x.dtype, placement: x.placement as Placement });

@@ -27,7 +27,7 @@ type Op = keyof typeof codes;
 const savesResult: ReadonlySet<Op> = new Set<Op>(['exp', 'sqrt', 'tanh', 'sigmoid', 'reciprocal', 'relu']);
 
 function apply(op: Op, x: AnyTensor): AnyTensor {
-  if (x.dtype !== 'f32') requireDType(op, { x }, 'f32', 'f64');
+  if (x.dtype !== 'f32') requireDType(op, { x }, 'f32', 'f64', 'bf16');
   const form = { shape: x.shape, dtype: x.dtype, placement: x.placement as Placement };
   const y = result(op, engine.unary(codes[op], x.handle), form);
   const saved = savesResult.has(op) ? y : x;

@@ -8,7 +8,7 @@ import { broadcastStrides, extentOf, formatShape, numel, requireShape, resolveDi
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
 import { sumToShape } from './binary.ts';
-import { filled } from './in-place.ts';
+import { empty, filled } from './in-place.ts';
 
 /** The same memory under another shape, unrecorded. @param offset - first element */
 export function alias<P extends Placement>(x: Tensor<P>, shape: Shape, offset = 0): Tensor<P> {
@@ -126,7 +126,7 @@ export function cat<P extends Placement>(parts: readonly Tensor<P>[], dim = 0): 
   const total = tensors.reduce((sum, tensor) => (starts.push(sum), sum + extentOf(tensor.shape, at)), 0);
   const shape = first.shape.map((extent, i) => (i === at ? total : extent));
   const strides = stridesOf(shape);
-  const out = filled(shape, { dtype: first.dtype });
+  const out = empty(shape, first.dtype); // the parts write all of it
   tensors.forEach((tensor, i) => {
     const offset = (starts[i] ?? 0) * (strides[at] ?? 0);
     requireWord('cat', offset);

@@ -1,18 +1,19 @@
 import type { AnyTensor } from '../tensor.ts';
+import { to } from './cast.ts';
 import { empty } from './in-place.ts';
 
 /** Writes a gradient into engine memory, or adds it to what is there. */
 export type GradWriter = (handle: number, accumulate: boolean) => void;
 
-/** Gradient of a weight that is not a parameter: a tensor, delivered as any other gradient. */
+/** Gradient of a weight that is not a parameter: a tensor, summed in f32 and delivered in the weight's dtype as any other gradient. */
 export function plainGrad(weight: AnyTensor | undefined, write: GradWriter): AnyTensor | null {
   if (weight?.requiresGrad !== true || weight.asParameter !== undefined) return null;
   const grad = empty(weight.shape);
   write(grad.handle, false);
-  return grad;
+  return to(grad, weight.dtype);
 }
 
-/** Gradient of a parameter, straight into its `gradTarget()`: no copy, and it may run later than the input gradient. */
+/** Gradient of a parameter, straight into its f32 `gradTarget()`: no copy, and it may run later than the input gradient. */
 export function parameterGrad(weight: AnyTensor | undefined, write: GradWriter): void {
   const parameter = weight?.asParameter;
   if (parameter?.requiresGrad !== true) return;
@@ -44,17 +45,19 @@ export interface VectorTarget {
   readonly handle: number;
   /** Add to it instead of overwriting it. */
   readonly accumulate: boolean;
-  /** The gradient to deliver, of a vector that is no parameter. */
-  readonly made: AnyTensor | null;
+  /** The gradient to deliver, once it is written, of a vector that is no parameter. */
+  readonly gradient: () => AnyTensor | null;
 }
 
-/** Gradient memory of a vector: a parameter's target, a fresh tensor, or nothing. */
+const none = (): null => null;
+
+/** f32 gradient memory of a vector: a parameter's target, a fresh tensor, or nothing. */
 export function targetOf(vector: AnyTensor | undefined): VectorTarget {
-  if (vector?.requiresGrad !== true) return { handle: 0, accumulate: false, made: null };
+  if (vector?.requiresGrad !== true) return { handle: 0, accumulate: false, gradient: none };
   if (vector.asParameter !== undefined) {
     const { tensor, accumulate } = vector.asParameter.gradTarget();
-    return { handle: tensor.handle, accumulate, made: null };
+    return { handle: tensor.handle, accumulate, gradient: none };
   }
   const made = empty(vector.shape);
-  return { handle: made.handle, accumulate: false, made };
+  return { handle: made.handle, accumulate: false, gradient: () => to(made, vector.dtype) };
 }
