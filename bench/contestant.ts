@@ -18,8 +18,8 @@ export interface Introduction {
 }
 
 /**
- * A process that waits for its turn: it reads `turn`, `memory` or `end` from standard input, a line each, and answers with one line of
- * JSON. Only one of several contestants runs at any time.
+ * A process that waits for its turn: it reads `turn`, `memory`, `prepare` with a setting, or `end` from standard input, a line each, and
+ * answers with one line of JSON. Only one of several contestants runs at any time.
  */
 export class Contestant {
   /** What it called itself. */
@@ -43,6 +43,11 @@ export class Contestant {
   /** Lets it do one turn. */
   async turn(): Promise<Turn> {
     return (await this.ask('turn')) as Turn;
+  }
+
+  /** Tells it what its next turns are of. @param setting - as the program of both sides reads it */
+  async prepare(setting: object): Promise<unknown> {
+    return this.ask(`prepare ${JSON.stringify(setting)}`);
   }
 
   /** Most memory it has had resident, in bytes. */

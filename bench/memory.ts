@@ -1,6 +1,6 @@
 import { memoryStats, type MemoryStats } from '@megatron-ts/core';
 import { engine, memoryCategories } from '@megatron-ts/tensor';
-import { gptSizes } from './gpt-sizes.ts';
+import { gptSizesOf } from './gpt-sizes.ts';
 import { type GptTraining, gptTraining } from './gpt-step.ts';
 import { engineThreadFaults, peakResidentBytes } from './process-measures.ts';
 import { reportOf, type Report, type Row } from './report.ts';
@@ -24,9 +24,7 @@ const inMiB = (bytes: number) => bytes / 2 ** 20;
  * the system for in between, which must be nothing.
  */
 export async function memory(model: string): Promise<Report> {
-  const sizes = gptSizes[model];
-  if (sizes === undefined) throw new Error(`bench: there is no model "${model}". Use ${Object.keys(gptSizes).join(' or ')}.`);
-  const training = await gptTraining(sizes);
+  const training = await gptTraining(gptSizesOf(model));
   for (let n = 0; n < first; n++) training.step();
   const early = memoryStats();
   const faults = watchSteps(training, last - first);

@@ -1,8 +1,9 @@
 import { fileURLToPath } from 'node:url';
-import { Contestant, type Turn } from './contestant.ts';
+import { comparisonRow, pairsWith, perOperation } from './comparison.ts';
+import { Contestant } from './contestant.ts';
 import { peerPython } from './peer-python.ts';
 import { reportOf, type Report, type Row } from './report.ts';
-import { isUndisturbed, playRounds, quietRounds } from './rounds.ts';
+import { playRounds, quietRounds } from './rounds.ts';
 import { median } from './statistics.ts';
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
@@ -29,19 +30,10 @@ export async function overhead(): Promise<Report> {
 async function beside(python: string, kind: string): Promise<Row> {
   const ours = await startOurs(kind);
   const peer = await Contestant.start(python, [here('peers/overhead_torch.py'), kind], { PYTHONDONTWRITEBYTECODE: '1' });
-  const all = (await playRounds([ours, peer], rounds)) as [Turn, Turn][];
+  const all = await playRounds([ours, peer], rounds);
   for (const contestant of [ours, peer]) contestant.end();
-  const quiet = quietRounds(all);
   const name = kind === 'forward' ? 'forward, nothing recorded' : 'forward and backward';
-  return {
-    name: `${name}, beside ${peer.who}`,
-    unit: 'µs per op',
-    ours: median(quiet.map(([own]) => own.value)),
-    peer: median(quiet.map(([, other]) => other.value)),
-    ratio: median(quiet.map(([own, other]) => other.value / own.value)),
-    pairs: all.filter((round) => round.every(isUndisturbed)).length,
-    leftOut: all.filter((round) => !round.every(isUndisturbed)).length,
-  };
+  return comparisonRow(`${name}, beside ${peer.who}`, pairsWith(0, all), perOperation('µs per op'));
 }
 
 function startOurs(kind: string): Promise<Contestant> {

@@ -1,12 +1,18 @@
 import { createInterface } from 'node:readline';
 import { peakResidentBytes, runQueueWait } from './process-measures.ts';
 
+/** What a side does when it is told what its next turns are of. */
+export type Prepare = (setting: unknown) => object;
+
 /** Answers the lines of a `Contestant`: `f` is one turn and returns a number that it computed. */
-export async function takeTurns(who: string, f: () => number): Promise<void> {
+export async function takeTurns(who: string, f: () => number, prepare: Prepare = () => ({})): Promise<void> {
   say({ who });
   for await (const line of createInterface({ input: process.stdin })) {
-    if (line === 'end') return;
-    say(line === 'memory' ? { peakBytes: peakResidentBytes() } : measured(f));
+    const [word] = line.split(' ', 1);
+    if (word === 'end') return;
+    if (word === 'memory') say({ peakBytes: peakResidentBytes() });
+    else if (word === 'prepare') say(prepare(JSON.parse(line.slice(word.length))));
+    else say(measured(f));
   }
 }
 

@@ -5,15 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Turn } from './contestant.ts';
+import type { RankName } from './rank-turns.ts';
 import type { Player } from './rounds.ts';
-
-/** What a world is asked to do in a turn. */
-export interface Setting {
-  /** Collective. */
-  readonly op: string;
-  /** Size of its larger buffer on each rank. */
-  readonly bytes: number;
-}
 
 /** One rank's answer. */
 interface Answer {
@@ -35,8 +28,8 @@ const turnLasts = 60_000;
 const mostRepeats = 2000;
 
 /**
- * Several processes that play as one. Each connects to a socket, says `{ rank, who }`, and answers each line `op bytes repeats` with one
- * of JSON; between turns they block on the socket, so that only one of several worlds runs at any time.
+ * Several processes that play as one. Each connects to a socket, says `{ rank, who }`, and answers each line, a setting of some words
+ * and a number of repeats, with one of JSON; between turns they block on the socket, so that only one of several worlds runs at any time.
  */
 export class WorldContestant {
   /** What it called itself. */
@@ -74,8 +67,8 @@ export class WorldContestant {
     });
   }
 
-  /** A player of `setting`, whose turns last about as long as those of others. */
-  async player(setting: Setting): Promise<Player & { readonly who: string }> {
+  /** A player of `setting`, words that its ranks know; its turns last about as long as those of others. */
+  async player(setting: string): Promise<Player & { readonly who: string }> {
     await this.ask(setting, 1);
     const { value } = await this.ask(setting, 2);
     const repeats = Math.max(1, Math.min(mostRepeats, Math.round(turnLasts / value)));
@@ -88,12 +81,12 @@ export class WorldContestant {
   }
 
   /** One turn; its value is microseconds per operation of the slowest rank. */
-  private async ask({ op, bytes }: Setting, repeats: number): Promise<Turn> {
-    for (const { socket } of this.ranks) socket.write(`${op} ${bytes} ${repeats}\n`);
+  private async ask(setting: string, repeats: number): Promise<Turn> {
+    for (const { socket } of this.ranks) socket.write(`${setting} ${repeats}\n`);
     const answers = await Promise.all(this.ranks.map(async ({ lines }) => this.answer(lines)));
     const us = Math.max(...answers.map((answer) => answer.us));
     const wrong = answers.find(({ value }) => value !== answers[0]?.value);
-    if (wrong !== undefined) throw new Error(`bench: ranks of ${this.who} disagree on the result of ${op}.`);
+    if (wrong !== undefined) throw new Error(`bench: ranks of ${this.who} disagree on the result of ${setting}.`);
     return { ms: (us * repeats) / 1000, wait: Math.max(...answers.map(({ wait }) => wait)), value: us };
   }
 
@@ -104,16 +97,21 @@ export class WorldContestant {
   }
 }
 
-async function gather(server: Server, size: number): Promise<[who: string, ranks: Rank[]]> {
+/** The ranks that connect, in whatever order and however close to each other. */
+function gather(server: Server, size: number): Promise<[who: string, ranks: Rank[]]> {
   const ranks: Rank[] = [];
-  let name = '';
-  while (ranks.filter(() => true).length < size) {
-    const [socket] = (await once(server, 'connection')) as [Socket];
-    const lines = createInterface({ input: socket })[Symbol.asyncIterator]();
-    const { value } = (await lines.next()) as { value: string };
-    const { rank, who } = JSON.parse(value) as { readonly rank: number; readonly who: string };
-    ranks[rank] = { socket, lines };
-    name = who;
-  }
-  return [name, ranks];
+  return new Promise((resolve, reject) => {
+    server.on('connection', (socket: Socket) => {
+      introduce(socket).then(({ rank, who, lines }) => {
+        ranks[rank] = { socket, lines };
+        if (Object.keys(ranks).length === size) resolve([who, ranks]);
+      }, reject);
+    });
+  });
+}
+
+async function introduce(socket: Socket): Promise<RankName & { readonly lines: AsyncIterator<string> }> {
+  const lines = createInterface({ input: socket })[Symbol.asyncIterator]();
+  const { value } = (await lines.next()) as { value: string };
+  return { ...(JSON.parse(value) as RankName), lines };
 }

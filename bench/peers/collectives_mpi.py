@@ -7,7 +7,7 @@ import sys
 import numpy
 from mpi4py import MPI
 
-from turns import obey
+from turns import collective_turn, obey
 
 world = MPI.COMM_WORLD
 rank, size = world.Get_rank(), world.Get_size()
@@ -38,4 +38,4 @@ def operation_of(op, size_in_bytes, value):
 
 
 who = MPI.Get_library_version().split(",")[0].split("\n")[0].replace("\t", " ").strip("\0 ")
-obey(sys.argv[1], rank, who, operation_of)
+obey(sys.argv[1], rank, who, collective_turn(operation_of))

@@ -8,7 +8,7 @@ import sys
 import torch
 import torch.distributed as dist
 
-from turns import obey
+from turns import collective_turn, obey
 
 rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 torch.set_num_threads(1)
@@ -41,5 +41,5 @@ def operation_of(op, size_in_bytes, value):
     return {"allReduce": all_reduce, "allGather": all_gather, "reduceScatter": reduce_scatter, "exchange": exchange}[op]
 
 
-obey(sys.argv[1], rank, f"gloo of PyTorch {torch.__version__.split('+')[0]}", operation_of)
+obey(sys.argv[1], rank, f"gloo of PyTorch {torch.__version__.split('+')[0]}", collective_turn(operation_of))
 dist.destroy_process_group()

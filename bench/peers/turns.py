@@ -1,4 +1,4 @@
-"""One rank of a peer's world in the bench `collectives`: obeys lines of `op bytes repeats`, as `collectives-ours.ts` does."""
+"""One rank of a peer's world: obeys lines of some words and a number of repeats, as `rank-turns.ts` does."""
 import json
 import socket
 import time
@@ -6,8 +6,8 @@ import time
 from measures import run_queue_wait
 
 
-def obey(path, rank, who, operation_of):
-    """`operation_of(op, bytes, value)` makes buffers full of `value` and returns a call that gives the first element of its result lazily."""
+def obey(path, rank, who, turn):
+    """`turn(words, clock)` has its operation timed by `clock(operation)`, once, and returns what all ranks must agree on."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(path)
     stream = connection.makefile("rw")
@@ -18,17 +18,30 @@ def obey(path, rank, who, operation_of):
 
     say({"rank": rank, "who": who})
     for line in stream:
-        op, size, repeats = line.split()
-        say(turn(operation_of, op, int(size), int(repeats)))
+        *words, repeats = line.split()
+        measured = {}
+
+        def clock(operation):
+            waited, started = run_queue_wait(), time.perf_counter()
+            for _ in range(int(repeats)):
+                operation()
+            seconds = time.perf_counter() - started
+            measured.update(us=seconds * 1e6 / int(repeats), wait=(run_queue_wait() - waited) / seconds)
+
+        value = turn(words, clock)
+        say({**measured, "value": value})
 
 
-def turn(operation_of, op, size, repeats):
-    value = float(operation_of(op, size, 1.0)()[0])
-    # Zeros stay zeros, however often they are added up.
-    operation = operation_of(op, size, 0.0)
-    operation()
-    waited, started = run_queue_wait(), time.perf_counter()
-    for _ in range(repeats):
+def collective_turn(operation_of):
+    """Turns of collectives: `operation_of(op, bytes, value)` makes buffers full of `value` and returns a call that gives its result."""
+
+    def turn(words, clock):
+        op, size = words[0], int(words[1])
+        value = float(operation_of(op, size, 1.0)()[0])
+        # Zeros stay zeros, however often they are added up.
+        operation = operation_of(op, size, 0.0)
         operation()
-    seconds = time.perf_counter() - started
-    return {"us": seconds * 1e6 / repeats, "wait": (run_queue_wait() - waited) / seconds, "value": value}
+        clock(operation)
+        return value
+
+    return turn

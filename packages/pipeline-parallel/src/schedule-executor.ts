@@ -6,6 +6,7 @@ import {
   type DType,
   empty,
   evaluate,
+  inCategory,
   keep,
   type Loss,
   type Module,
@@ -168,7 +169,7 @@ export class ScheduleExecutor<B> {
         transfer.payload === 'gradient'
           ? this.passageOf(transfer).outputForm
           : { shape: activationShape(chunk, microbatchOf(transfer.microbatch)), dtype: activationDType(chunk) };
-      kept.push(keep(empty(shape, dtype)));
+      kept.push(keep(inCategory('communication', () => empty(shape, dtype))));
     });
     const [tensor] = kept;
     if (tensor === undefined) throw new InternalError('INVARIANT', `runSchedule: ${ctx.place} has nowhere to receive; this is a bug.`);

@@ -173,6 +173,11 @@ describe.each([
       ]);
     });
 
+    // Threads of one process share its counters.
+    it.runIf(!inProcess)('count what they receive as communication while it lives', () => {
+      for (const { receivedBytes } of ranks) expect(receivedBytes).toEqual([ranks.length * 32, 0]);
+    });
+
     it('leave nothing in shared memory', () => {
       for (const { sharedMemory } of ranks) expect(sharedMemory).toEqual([]);
     });

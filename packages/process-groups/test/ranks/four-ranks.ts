@@ -25,6 +25,17 @@ import { rootedOperations } from './rooted-operations.ts';
 import { sentenceOf } from './sentence-of.ts';
 import { unevenOperations } from './uneven-operations.ts';
 
+/** By how many bytes communication has grown while the result of a gather of eight numbers from each rank lives, and after. */
+function bytesReceived({ world }: ParallelContext): number[] {
+  const live = () => memoryStats().byCategory.communication.liveBytes;
+  const before = live();
+  const during = scope(() => {
+    allGather(tensor(new Float32Array(8)), { group: world }).wait();
+    return live();
+  });
+  return [during - before, live() - before];
+}
+
 /** What one rank of four saw. */
 export interface Seen {
   readonly reductions: Verdict[];
@@ -40,6 +51,7 @@ export interface Seen {
   readonly counts: GroupCounts;
   readonly step: Awaited<ReturnType<typeof failingSteps>>;
   readonly finished: ReturnType<typeof finishedGradients>;
+  readonly receivedBytes: readonly number[];
   readonly sharedMemory: readonly string[];
 }
 
@@ -241,6 +253,7 @@ export async function seeFourRanks(): Promise<Seen> {
     counts: counted(ctx),
     step: await failingSteps(ctx),
     finished: finishedGradients(ctx),
+    receivedBytes: bytesReceived(ctx),
     sharedMemory: readdirSync('/dev/shm').filter((name) => name.includes(process.env['MEGATRON_JOB'] ?? 'megatron')),
   };
 }
