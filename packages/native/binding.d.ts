@@ -24,6 +24,49 @@ export declare function countFaults(on: boolean): void
 /** The vector instructions in use: `baseline`, `avx2` or `avx512`. */
 export declare function cpuFeatures(): string
 
+/** A device. */
+export interface CudaDevice {
+  /** Its number. */
+  index: number
+  /** Its name. */
+  name: string
+  /** Its memory in bytes. */
+  memoryBytes: number
+  /** Such as `9.0`. */
+  computeCapability: string
+}
+
+/** What this machine has for CUDA. */
+export interface CudaDiagnosis {
+  /** Every library, found or not. */
+  libraries: Array<CudaLibrary>
+  /** The devices; none when the driver does not tell. */
+  devices: Array<CudaDevice>
+  /** Why the device that was asked for cannot be used; absent when it can. */
+  refusal?: string
+}
+
+/** Looks for CUDA's libraries and devices; says whether the device of this number can be used. */
+export declare function cudaDoctor(device: number): CudaDiagnosis
+
+/** A library of CUDA. */
+export interface CudaLibrary {
+  /** As people call it. */
+  name: string
+  /** Its file. */
+  file: string
+  /** Whether nothing runs on a device without it. */
+  isNeeded: boolean
+  /** found, missing, wrong-major, too-old or unusable. */
+  state: string
+  /** Where it was found, whether it will do or not. */
+  path?: string
+  /** Its version, where it tells one. */
+  version?: string
+  /** What is wrong with it and what to do; absent when it was found and will do. */
+  refusal?: string
+}
+
 /** From now on this process is killed when its parent ends; an error when the parent, whose process id may be passed, has ended. */
 export declare function dieWithParent(parent?: number | undefined | null): void
 
@@ -131,6 +174,17 @@ export interface Moments {
   /** How many are infinite. */
   inf: number
 }
+
+/** What this machine has for MPI. */
+export interface MpiDiagnosis {
+  /** The library that would be used. */
+  path?: string
+  /** Why there is none. */
+  refusal?: string
+}
+
+/** Looks for a library of MPI. */
+export declare function mpiDoctor(): MpiDiagnosis
 
 /** Sets the counts of a group to 0. */
 export declare function resetGroupCounts(group: number): void

@@ -2,6 +2,7 @@
 
 mod comm;
 mod dispatch;
+mod doctor;
 mod engine;
 mod faults;
 mod hot_op;

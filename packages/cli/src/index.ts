@@ -3,12 +3,14 @@ import { MegatronError } from '@megatron-ts/errors';
 /** The commands, each imported when it is used. */
 const commands = {
   run: async (args: readonly string[]) => (await import('./run.ts')).run(args),
+  doctor: async (args: readonly string[]) => (await import('./doctor.ts')).doctor(args),
   diagnose: async (args: readonly string[]) => (await import('./diagnose.ts')).diagnose(args),
 } satisfies Record<string, (args: readonly string[]) => Promise<number>>;
 
 const help = `Usage: megatron-ts <command> [options]
 
   run         starts a program on several ranks; see megatron-ts run --help
+  doctor      tells what this machine has for training; see megatron-ts doctor --help
   diagnose    names the rank that made a run hang; see megatron-ts diagnose --help
 `;
 

@@ -9,7 +9,7 @@ describe('megatron-ts', () => {
     expect(await start(['--help']).ended).toMatchObject({ code: 0, stdout: expect.stringContaining('Usage: megatron-ts <command>') });
     expect(await start(['fly']).ended).toMatchObject({
       code: 2,
-      stderr: 'megatron-ts: there is no command "fly". Use run, diagnose, or --help.\n',
+      stderr: 'megatron-ts: there is no command "fly". Use run, doctor, diagnose, or --help.\n',
     });
     expect(await start(['run', '--help']).ended).toMatchObject({ code: 0, stdout: expect.stringContaining('--nproc-per-node N') });
     expect(await start(['run', '--ranks', 'x', 'y.ts']).ended).toMatchObject({

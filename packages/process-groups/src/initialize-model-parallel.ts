@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { askedBackend, type Backend, backendFor } from './backend.ts';
 import { deadlinesFor } from './deadlines.ts';
+import { deviceFor } from './device-for.ts';
 import { launchFor } from './launch-for.ts';
 import { ParallelContext } from './parallel-context.ts';
 import { recorderPlace } from './recorder-place.ts';
@@ -25,7 +26,7 @@ export interface ModelParallelOptions {
   readonly expertModelParallelSize?: number;
   /** Seed of initial values and dropout; 1234 by default. */
   readonly seed?: number;
-  /** Where tensors live; the CPU. */
+  /** Where tensors live; `MEGATRON_DEVICE`, or else the CPU, which is the only one that is built. */
   readonly device?: 'cpu';
   /** World ranks the mesh covers, this rank among them; all by default. */
   readonly ranks?: readonly number[];
@@ -60,7 +61,7 @@ const exitGraceMs = 10_000;
 export async function initializeModelParallel(options: ModelParallelOptions = {}): Promise<ParallelContext> {
   const {
     seed = 1234,
-    device = 'cpu',
+    device: deviceOption,
     ranks,
     backend,
     rank,
@@ -70,7 +71,8 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
     exitOnFailure = isMainThread,
     ...sizes
   } = options;
-  checkSettings({ seed, device });
+  checkSeed(seed);
+  const device = deviceFor(deviceOption);
   const deadlines = deadlinesFor({ timeoutMs, slowMs });
   const asked = askedBackend(backend);
   const launch = launchFor(asked, { rank, worldSize });
@@ -103,8 +105,7 @@ function prepareProcess({ localWorldSize }: Launch): void {
   if (launcher !== undefined) engine.dieWithParent(launcher);
 }
 
-function checkSettings({ seed, device }: { readonly seed: number; readonly device: string }): void {
+function checkSeed(seed: number): void {
   if (!Number.isSafeInteger(seed) || seed < 0)
     throw new ConfigError('INVALID_OPTION', `initializeModelParallel: seed ${seed} is not a whole number from 0 to 2^53 - 1. Give one.`);
-  if (device !== 'cpu') throw new ConfigError('INVALID_OPTION', `initializeModelParallel: device "${device}" is not built. Use "cpu".`);
 }

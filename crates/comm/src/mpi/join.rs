@@ -4,7 +4,7 @@ use super::bell::MpiBell;
 use super::control::MpiControl;
 use super::dispositions::Dispositions;
 use super::guard;
-use super::library::{self, Launcher, REMEDY, VARIABLE};
+use super::library::{self, Launcher, Opened, REMEDY, VARIABLE};
 use super::meeting::{self, Met, Seat};
 use super::session::{self, Started};
 use super::tags::Tags;
@@ -30,6 +30,11 @@ fn launcher() -> Launcher {
     Launcher::detect(|name| std::env::var_os(name).is_some())
 }
 
+/// Opens the library that the environment names, or the first that is found.
+pub fn open_library() -> Result<Opened, String> {
+    library::open(&library::candidates(std::env::var(VARIABLE).ok(), launcher()))
+}
+
 /// An MPI that has started.
 struct Up {
     started: Started,
@@ -40,7 +45,7 @@ struct Up {
 
 /// Opens the library and starts MPI. Runs on the thread that will poll it.
 fn start_mpi(deadline: Instant) -> Result<Up, String> {
-    let opened = library::open(&library::candidates(std::env::var(VARIABLE).ok(), launcher()))?;
+    let opened = open_library()?;
     let dispositions = Dispositions::keep();
     let started = session::start(&opened, launcher(), deadline).map_err(|sentence| format!("{}: {sentence}", opened.path))?;
     drop(dispositions);

@@ -99,9 +99,11 @@ pub fn open(candidates: &[String]) -> Result<Opened, String> {
 #[cfg(unix)]
 fn load(path: &str) -> Result<Library, String> {
     use libloading::os::unix;
+    use std::error::Error;
     // SAFETY: opening an MPI library runs its initialisers, which are meant for this.
     let library = unsafe { unix::Library::open(Some(path), unix::RTLD_NOW | unix::RTLD_GLOBAL) };
-    library.map(Into::into).map_err(|error| error.to_string())
+    // The loader's own words are its cause.
+    library.map(Into::into).map_err(|error| error.source().unwrap_or(&error).to_string())
 }
 
 #[cfg(not(unix))]

@@ -48,6 +48,11 @@ impl MpiBackend {
         join::join(job, rank, size, settings).map(Arc::new)
     }
 
+    /// The path of the MPI library that a world would use, or a sentence that says where none was found. MPI is not started.
+    pub fn find_library() -> Result<String, String> {
+        join::open_library().map(|opened| opened.path)
+    }
+
     /// The path of the MPI library in use.
     pub fn library(&self) -> &str {
         &self.library

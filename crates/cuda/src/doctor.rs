@@ -1,0 +1,45 @@
+//! What this machine has for CUDA, as plain data.
+
+use crate::driver::{Calls, devices};
+use crate::error::{Code, Error};
+use crate::library::{Environment, Kind, LibraryReport, scan};
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceReport {
+    pub index: usize,
+    pub name: String,
+    /// Bytes.
+    pub memory: usize,
+    /// Major and minor.
+    pub compute_capability: (u32, u32),
+}
+
+/// Libraries and devices.
+#[derive(Clone, Debug)]
+pub struct Diagnosis {
+    pub libraries: Vec<LibraryReport>,
+    /// Or why there are none.
+    pub devices: Result<Vec<DeviceReport>, Error>,
+}
+
+impl Diagnosis {
+    /// Why the device of this number cannot be used; None when it can.
+    pub fn refusal(&self, device: usize) -> Option<String> {
+        let library = self.libraries.iter().filter(|report| report.is_needed).find_map(LibraryReport::refusal);
+        library.or_else(|| match &self.devices {
+            Err(error) => Some(error.message.clone()),
+            Ok(devices) => devices::check_number(device, devices.len()).err().map(|error| error.message),
+        })
+    }
+}
+
+/// Looks for every library, and asks the driver for its devices.
+pub fn doctor(environment: &Environment) -> Diagnosis {
+    let found = scan(environment);
+    let devices = match found.get(Kind::Driver) {
+        Some(driver) => Calls::find(driver).and_then(|calls| devices::list(&calls)),
+        None => Err(Error::new(Code::Library, found.refusal().unwrap_or_default())),
+    };
+    Diagnosis { libraries: found.reports, devices }
+}

@@ -1,0 +1,37 @@
+//! The libraries that a device needs.
+
+use super::calls::Calls;
+use super::devices;
+use crate::compile::Nvrtc;
+use crate::doctor::DeviceReport;
+use crate::error::{Code, Error};
+use crate::library::{Environment, Kind, Scan, Shared, scan};
+use std::sync::Arc;
+
+/// The driver and NVRTC of this machine; the libraries that NVRTC needs, and those without a table here, are open beside them.
+pub struct Toolkit {
+    pub(crate) calls: Calls,
+    pub(crate) nvrtc: Nvrtc,
+}
+
+impl Toolkit {
+    /// Finds what is needed, or says of the first that is not there why not.
+    pub fn find(environment: &Environment) -> Result<Arc<Toolkit>, Error> {
+        let found = scan(environment);
+        if let Some(refusal) = found.refusal() {
+            return Err(Error::new(Code::Library, refusal));
+        }
+        let calls = Calls::find(opened(&found, Kind::Driver)?)?;
+        let nvrtc = Nvrtc::of(opened(&found, Kind::Nvrtc)?)?;
+        Ok(Arc::new(Toolkit { calls, nvrtc }))
+    }
+
+    /// All devices.
+    pub fn devices(&self) -> Result<Vec<DeviceReport>, Error> {
+        devices::list(&self.calls)
+    }
+}
+
+fn opened(found: &Scan, kind: Kind) -> Result<&Shared, Error> {
+    found.get(kind).ok_or_else(|| Error::new(Code::Library, "CUDA: a library that is needed is not open. Run megatron-ts doctor."))
+}

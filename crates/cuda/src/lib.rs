@@ -1,0 +1,16 @@
+//! CUDA, found at run time: the libraries, the devices, streams and memory of one of them, and the compiler for its kernels.
+//! No type of CUDA's own leaves this crate.
+
+mod compile;
+mod doctor;
+mod driver;
+mod error;
+mod library;
+mod memory;
+
+pub use compile::{Cache, Compiled, Compiler, Source};
+pub use doctor::{DeviceReport, Diagnosis, doctor};
+pub use driver::{Argument, Device, Event, Kernel, Launch, Module, Stream, Toolkit};
+pub use error::{Code, Error};
+pub use library::{Environment, LibraryReport, LibraryState, Version};
+pub use memory::{Block, PoolStats};

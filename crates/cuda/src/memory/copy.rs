@@ -1,0 +1,64 @@
+//! Bytes to a device, from it, and on it.
+
+use super::block::Block;
+use crate::driver::Stream;
+use crate::error::{Code, Error};
+
+impl Block {
+    fn check(&self, what: &str, offset: usize, bytes: usize) -> Result<u64, Error> {
+        if offset.checked_add(bytes).is_none_or(|end| end > self.len()) {
+            let message = format!("{what}: {bytes} bytes from byte {offset} on are outside a block of {}. Stay within it.", self.len());
+            return Err(Error::new(Code::Refused, message));
+        }
+        Ok(self.address() + offset as u64)
+    }
+
+    /// Asks a stream to copy `values` to byte `offset` on; they may be changed once this returns.
+    pub fn write(&self, stream: Stream, offset: usize, values: &[u8]) -> Result<(), Error> {
+        let to = self.check("copy to the device", offset, values.len())?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let on = self.device().raw(stream);
+        // SAFETY: both places hold as many bytes; the driver has taken the host's, which are not pinned, before it returns.
+        self.device()
+            .run("cuMemcpyHtoDAsync", |calls| unsafe { (calls.cuMemcpyHtoDAsync_v2)(to, values.as_ptr().cast(), values.len(), on) })
+    }
+
+    /// Copies the bytes from `offset` on, after all that was asked of the stream before, and waits for them.
+    pub fn read(&self, stream: Stream, offset: usize, values: &mut [u8]) -> Result<(), Error> {
+        let from = self.check("copy to the host", offset, values.len())?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let on = self.device().raw(stream);
+        let (place, bytes) = (values.as_mut_ptr().cast(), values.len());
+        // SAFETY: both places hold as many bytes, and the wait below outlasts the copy.
+        self.device().run("cuMemcpyDtoHAsync", |calls| unsafe { (calls.cuMemcpyDtoHAsync_v2)(place, from, bytes, on) })?;
+        self.device().synchronize(stream)
+    }
+
+    /// Asks a stream to copy all of `from`, which has the same length and device.
+    pub fn copy_from(&self, stream: Stream, from: &Block) -> Result<(), Error> {
+        if self.len() != from.len() {
+            let message = format!("copy on the device: the blocks have {} and {} bytes. Use equal ones.", self.len(), from.len());
+            return Err(Error::new(Code::Refused, message));
+        }
+        if self.is_empty() {
+            return Ok(());
+        }
+        let (to, source, on) = (self.address(), from.address(), self.device().raw(stream));
+        // SAFETY: both blocks live and have as many bytes.
+        self.device().run("cuMemcpyDtoDAsync", |calls| unsafe { (calls.cuMemcpyDtoDAsync_v2)(to, source, self.len(), on) })
+    }
+
+    /// Asks a stream to set every byte.
+    pub fn fill(&self, stream: Stream, value: u8) -> Result<(), Error> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let on = self.device().raw(stream);
+        // SAFETY: the block lives.
+        self.device().run("cuMemsetD8Async", |calls| unsafe { (calls.cuMemsetD8Async)(self.address(), value, self.len(), on) })
+    }
+}

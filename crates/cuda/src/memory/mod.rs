@@ -1,0 +1,10 @@
+//! Memory of a device: blocks from the driver's stream-ordered pool, counted as those of the CPU are.
+
+mod block;
+mod copy;
+mod pool;
+mod usage;
+
+pub use block::Block;
+pub(crate) use pool::Pool;
+pub use usage::PoolStats;

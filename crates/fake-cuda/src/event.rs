@@ -1,0 +1,58 @@
+//! Events.
+
+use crate::state::{Event, INVALID_VALUE, NOT_READY, SUCCESS, State, call, give};
+use std::ffi::{c_uint, c_void};
+use std::ptr;
+
+/// Completes the events of a stream, as the passing of time would.
+pub fn complete(state: &mut State, stream: usize) {
+    state.events.values_mut().filter(|event| event.stream == stream).for_each(|event| event.is_done = true);
+}
+
+/// # Safety
+/// As in CUDA's driver.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, _flags: c_uint) -> u32 {
+    call("cuEventCreate", |state| {
+        let handle = state.next_handle();
+        state.events.insert(handle, Event { stream: 0, is_done: true });
+        // SAFETY: the caller's promise.
+        unsafe { give(event, ptr::without_provenance_mut(handle)) }
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventRecord(event: *mut c_void, stream: *mut c_void) -> u32 {
+    call("cuEventRecord", |state| {
+        let (handle, stream) = (event.addr(), stream.addr());
+        let is_done = !state.held.contains(&stream);
+        let Some(event) = state.events.get_mut(&handle) else { return INVALID_VALUE };
+        *event = Event { stream, is_done };
+        state.note(format!("event {handle} in stream {stream}"));
+        SUCCESS
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventQuery(event: *mut c_void) -> u32 {
+    call("cuEventQuery", |state| match state.events.get(&event.addr()) {
+        Some(event) if event.is_done => SUCCESS,
+        Some(_) => NOT_READY,
+        None => INVALID_VALUE,
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventSynchronize(event: *mut c_void) -> u32 {
+    call("cuEventSynchronize", |state| {
+        let Some(found) = state.events.get_mut(&event.addr()) else { return INVALID_VALUE };
+        found.is_done = true;
+        state.note(format!("synchronize event {}", event.addr()));
+        SUCCESS
+    })
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn cuEventDestroy_v2(event: *mut c_void) -> u32 {
+    call("cuEventDestroy_v2", |state| if state.events.remove(&event.addr()).is_some() { SUCCESS } else { INVALID_VALUE })
+}

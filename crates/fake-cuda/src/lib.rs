@@ -1,0 +1,16 @@
+//! A CUDA driver and an NVRTC without a device, for tests: memory is that of the host, what was called is written down in order, and
+//! errors come when they are asked for. Copies of the file under other names stand for the other libraries; each has a state of its own.
+//!
+//! `fake_cuda_control` takes words: `reset`, settings such as `devices=2`, `hold=3` and `release=3` for a stream whose events shall not
+//! complete meanwhile. A process that cannot call it sets `MEGATRON_FAKE_CUDA` to the same words.
+
+mod control;
+mod device;
+mod event;
+mod launch;
+mod memory;
+mod nvrtc;
+mod settings;
+mod state;
+mod stream;
+mod version;

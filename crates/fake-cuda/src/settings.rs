@@ -1,0 +1,79 @@
+//! What the machine that is played looks like.
+
+/// Everything that a test may choose.
+#[derive(Clone)]
+pub struct Settings {
+    /// Devices that there are.
+    pub devices: i32,
+    /// What `cuDriverGetVersion` answers.
+    pub driver: i32,
+    /// Bytes of each device.
+    pub memory: usize,
+    /// Compute capability, ten times the major and the minor.
+    pub capability: i32,
+    /// The launch (from 1) that damages the context; 0 for none.
+    pub sticky_at_launch: usize,
+    /// The function that fails, with which status, after how many calls that do not.
+    pub failing: Option<(String, u32, usize)>,
+    /// What `nvrtcVersion` answers, 1000 times the major and ten times the minor.
+    pub nvrtc: i32,
+    /// What the version functions of cuBLASLt and cuBLAS answer.
+    pub cublas: i32,
+    /// What that of cuDNN answers.
+    pub cudnn: i32,
+    /// What that of NCCL answers.
+    pub nccl: i32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            devices: 1,
+            driver: 13000,
+            memory: 64 << 20,
+            capability: 90,
+            sticky_at_launch: 0,
+            failing: None,
+            nvrtc: 13000,
+            cublas: 130100,
+            cudnn: 91900,
+            nccl: 22809,
+        }
+    }
+}
+
+impl Settings {
+    /// Takes one word, `name=value`; None when it means nothing.
+    pub fn set(&mut self, word: &str) -> Option<()> {
+        let (name, value) = word.split_once('=')?;
+        match name {
+            "devices" => self.devices = value.parse().ok()?,
+            "driver" => self.driver = value.parse().ok()?,
+            "memory" => self.memory = value.parse().ok()?,
+            "capability" => self.capability = value.parse().ok()?,
+            "sticky_at_launch" => self.sticky_at_launch = value.parse().ok()?,
+            "nvrtc" => self.nvrtc = value.parse().ok()?,
+            "cublas" => self.cublas = value.parse().ok()?,
+            "cudnn" => self.cudnn = value.parse().ok()?,
+            "nccl" => self.nccl = value.parse().ok()?,
+            "fail" => {
+                let [function, status, after] = value.splitn(3, ':').collect::<Vec<_>>().try_into().ok()?;
+                self.failing = Some((function.to_owned(), status.parse().ok()?, after.parse().ok()?));
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// The defaults, changed by what `MEGATRON_FAKE_CUDA` says.
+    pub fn of_process() -> Settings {
+        let mut settings = Settings::default();
+        let words = std::env::var("MEGATRON_FAKE_CUDA").unwrap_or_default();
+        for word in words.split_whitespace() {
+            if settings.set(word).is_none() {
+                eprintln!("MEGATRON_FAKE_CUDA: {word} means nothing.");
+            }
+        }
+        settings
+    }
+}
