@@ -1,6 +1,6 @@
 //! AVX-512 in f32: 12 x 32 tiles, 24 accumulators in registers, A by broadcast, B by two loads a step.
 
-use super::avx512_lanes::{lanes, multiply_512, transpose};
+use super::avx512_lanes::{REACH, kept_apart, lanes, multiply_512, prefetch_row, transpose};
 use super::kernel::{Kernel, PackedA, Tile, for_rows, prefetch};
 use super::operand::{Operand, Source};
 use super::pack::{AHEAD, pack_a, pack_any, pack_rows, panel_stride, readable_in_place};

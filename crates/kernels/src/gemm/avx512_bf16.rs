@@ -1,7 +1,7 @@
 //! AVX-512 with bf16 pairs: 12 x 32 tiles as in f32, each word two neighbours along k. f32 operands are rounded to nearest
 //! even while they are packed.
 
-use super::avx512_lanes::{lanes, lanes32, multiply_512, transpose};
+use super::avx512_lanes::{REACH, kept_apart, lanes, lanes32, multiply_512, prefetch_row, transpose};
 use super::kernel::{Kernel, PackedA, Tile, for_rows, prefetch};
 use super::operand::{Operand, Source};
 use super::pack::{AHEAD, padded_row, panel_stride};

@@ -1,5 +1,6 @@
 //! What the AVX-512 kernels share: masks, a 16 x 16 transposition, and the tile around one multiply-add.
 
+use super::kernel::{Tile, prefetch};
 use std::arch::x86_64::*;
 
 /// The lowest `count` of 16 lanes, all of them from 16 on.
@@ -47,32 +48,60 @@ pub(super) fn transpose(block: &mut [__m512; 16]) {
     }
 }
 
+/// Lines of C that one row of a tile lies on.
+const LINES: usize = 2;
+/// Rows of a tile that one pointer into A serves: beside itself, one and two strides on, which addresses reach without adding.
+pub(super) const REACH: usize = 3;
+
+/// Asks for row `i` of the tile's C.
+#[inline(always)]
+pub(super) fn prefetch_row(tile: &Tile, i: usize) {
+    for line in 0..LINES {
+        prefetch(tile.c.wrapping_add(i * tile.c_row + 16 * line));
+    }
+}
+
+/// The same pointers, of which the compiler no longer knows how they were made: left to itself it reaches the rows of a tile by
+/// a chain of additions, one a row, which fill the window in which the CPU looks for loads to start early.
+#[inline(always)]
+pub(super) fn kept_apart<const N: usize>(mut pointers: [*const f32; N]) -> [*const f32; N] {
+    for pointer in &mut pointers {
+        // SAFETY: no instruction at all.
+        unsafe { std::arch::asm!("/* {0} */", inout(reg) * pointer, options(pure, readonly, nostack, preserves_flags)) };
+    }
+    pointers
+}
+
 /// Writes `multiply::<ROWS>(tile)`: up to 12 x 32 sums, A by broadcast, B by two loads a step; `$step(sum, a, b)` adds the
-/// products of a word. Lines of C are asked for at the start and of what comes next on the way.
+/// products of a word. Lines of C are asked for during the first steps, a row each, because all at once would hold up the
+/// loads; and lines of what comes next on the way.
 macro_rules! multiply_512 {
     ($features:literal, $step:path) => {
         #[target_feature(enable = $features)]
         unsafe fn multiply<const ROWS: usize>(tile: &Tile) {
             let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-            for i in 0..ROWS {
-                prefetch(tile.c.wrapping_add(i * tile.c_row));
-                prefetch(tile.c.wrapping_add(i * tile.c_row + 16));
-            }
-            let (mut a, mut b, mut ahead) = (tile.a.start, tile.panel, tile.ahead);
             let (row, step) = (tile.a.row, tile.a.col);
-            // SAFETY: `a` walks ROWS x depth of the tile's A and `b` depth rows of 32 of its panel.
-            unsafe {
-                for _ in 0..tile.depth {
+            let mut a: [*const f32; 4] = std::array::from_fn(|i| tile.a.start.wrapping_add(i * REACH * row));
+            let (mut b, mut ahead) = (tile.panel, tile.ahead);
+            let first = tile.depth.min(ROWS);
+            for (steps, leading) in [(first, true), (tile.depth - first, false)] {
+                for k in 0..steps {
                     prefetch(ahead);
-                    let (left, right) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
-                    for (i, sum) in sums.iter_mut().enumerate() {
-                        let value = _mm512_set1_ps(*a.add(i * row));
-                        sum[0] = $step(sum[0], value, left);
-                        sum[1] = $step(sum[1], value, right);
+                    if leading {
+                        prefetch_row(tile, k);
                     }
-                    a = a.wrapping_add(step);
-                    b = b.add(32);
-                    ahead = ahead.wrapping_add(4);
+                    // SAFETY: `a` walks ROWS x depth of the tile's A and `b` depth rows of 32 of its panel.
+                    unsafe {
+                        let (left, right) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
+                        for (i, sum) in sums.iter_mut().enumerate() {
+                            let value = _mm512_set1_ps(*a[i / REACH].wrapping_add(i % REACH * row));
+                            sum[0] = $step(sum[0], value, left);
+                            sum[1] = $step(sum[1], value, right);
+                        }
+                        b = b.add(32);
+                    }
+                    a = kept_apart(a.map(|a| a.wrapping_add(step)));
+                    ahead = ahead.wrapping_add(tile.ahead_step);
                 }
             }
             for half in 0..2 {

@@ -105,6 +105,15 @@ pub(super) unsafe fn multiply<K: Kernel>(work: &Work) {
     }
 }
 
+/// How B is packed where its rows lie dense: so many of them before the next panel, and rows and panels of one item. The first
+/// two are multiples of every kernel's PAIR.
+const CHUNK: usize = 32;
+const PACK_ROWS: usize = 128;
+const PACK_PANELS: usize = 8;
+
+/// Words of a cache line.
+const LINE: usize = 16;
+
 /// Part number `index` of `0..total` in parts of `size`.
 fn part(total: usize, size: usize, index: usize) -> Range<usize> {
     index * size..total.min((index + 1) * size)
@@ -113,16 +122,21 @@ fn part(total: usize, size: usize, index: usize) -> Range<usize> {
 /// # Safety
 /// As [`multiply`]; the slab has room for `cols x ks`.
 unsafe fn pack_slab<K: Kernel>(work: &Work, cut: &Blocking, slab: Slab, cols: &Range<usize>, ks: &Range<usize>) {
-    let width = cut.pack_panels * K::COLS;
-    pool::run(cols.len().div_ceil(width), &|item| {
-        for col in part(cols.len(), width, item).step_by(K::COLS) {
+    // Dense rows are read some at a time, each over many panels, because a panel's part of a row is but a few cache lines.
+    let rows_dense = work.b.rows_dense();
+    let (panels, run, chunk) = if rows_dense { (PACK_PANELS, PACK_ROWS, CHUNK) } else { (cut.pack_panels, cut.depth, cut.depth) };
+    let (width, runs) = (panels * K::COLS, cut.depth.div_ceil(run));
+    let down = ks.len().div_ceil(cut.depth) * runs;
+    pool::run(cols.len().div_ceil(width) * down, &|item| {
+        let (across, down) = (part(cols.len(), width, item / down), item % down);
+        let k = ks.start + down / runs * cut.depth;
+        let depth = cut.depth.min(ks.end - k);
+        let rows = part(depth, run, down % runs);
+        for (first, col) in rows.clone().step_by(chunk).flat_map(|first| across.clone().step_by(K::COLS).map(move |col| (first, col))) {
             let col = cols.start + col;
-            for k in ks.clone().step_by(cut.depth) {
-                let depth = cut.depth.min(ks.end - k);
-                let panel = slab.panel(k, depth.div_ceil(K::PAIR), col);
-                // SAFETY: each panel belongs to one item.
-                unsafe { K::pack_b(work.b.at(k, col), depth, K::COLS.min(cols.end - col), panel) };
-            }
+            let place = slab.panel(k, depth.div_ceil(K::PAIR), col).wrapping_add(first / K::PAIR * K::COLS);
+            // SAFETY: each part of a panel belongs to one item.
+            unsafe { K::pack_b(work.b.at(k + first, col), chunk.min(rows.end - first), K::COLS.min(cols.end - col), place) };
         }
     });
 }
@@ -154,6 +168,7 @@ unsafe fn block<K: Kernel>(
     sums: Option<Sums>,
 ) {
     let words = cut.depth / K::PAIR;
+    let panel_step = K::COLS.div_ceil(rows.len().div_ceil(K::ROWS));
     let own_panel = if slab.is_some() { 0 } else { words * K::COLS };
     // Sums that one block of k completes need a place for one tile.
     let tile_stage = sums.is_none() && ks.len() <= cut.depth;
@@ -167,12 +182,16 @@ unsafe fn block<K: Kernel>(
     for k in ks.clone().step_by(cut.depth) {
         let depth = cut.depth.min(ks.end - k);
         let words = depth.div_ceil(K::PAIR);
-        let a = work.a.at(rows.start, k);
-        let a = match K::in_place(a) {
+        let source = work.a.at(rows.start, k);
+        let in_place = K::in_place(source);
+        // Dense rows are copied tile by tile, just before the first panel meets them.
+        let by_tile = in_place.is_none() && source.rows_dense();
+        let a = match in_place {
             Some(a) => PackedA::in_place(a, K::ROWS),
             // SAFETY: `a` is valid for rows x depth, the copy's memory has the length asked for.
-            None => unsafe { K::pack_a(a, rows.len(), depth, a_copy.as_mut_ptr()) },
+            None => unsafe { K::pack_a(source, if by_tile { K::ROWS.min(rows.len()) } else { rows.len() }, depth, a_copy.as_mut_ptr()) },
         };
+        let gapless = source.gapless(depth);
         for col in cols.clone().step_by(K::COLS) {
             let width = K::COLS.min(cols.end - col);
             let panel = match slab {
@@ -185,14 +204,26 @@ unsafe fn block<K: Kernel>(
             };
             for (index, row) in rows.clone().step_by(K::ROWS).enumerate() {
                 let c = if tile_stage { sums.start } else { sums.at(row, col) };
+                let height = K::ROWS.min(rows.end - row);
+                let first = col == cols.start;
+                if by_tile && first && index > 0 {
+                    let copy = a_copy.as_mut_ptr().wrapping_add(index * a.tile_stride);
+                    // SAFETY: as above; the copy of this tile's rows.
+                    unsafe { K::pack_a(work.a.at(row, k), height, depth, copy) };
+                }
+                // For the first panel the rows of A that the next tile meets; then, tile after tile, the panel that comes next.
+                let (ahead, ahead_step) = match gapless {
+                    Some((start, row)) if first => (start.wrapping_add((index + 1) * K::ROWS * row), (K::ROWS * row / words).min(LINE)),
+                    _ => (panel.wrapping_add(words * (K::COLS + panel_step * index)), panel_step),
+                };
                 let tile = Tile {
-                    rows: K::ROWS.min(rows.end - row),
+                    rows: height,
                     cols: width,
                     depth: words,
                     a: a.tile(index),
                     panel,
-                    // Tile after tile, the panel that comes next.
-                    ahead: panel.wrapping_add(words * (K::COLS + 4 * index)),
+                    ahead,
+                    ahead_step,
                     c,
                     c_row: sums.row,
                     bias: if k == 0 && !work.bias.is_null() { work.bias.wrapping_add(col) } else { std::ptr::null() },
@@ -272,6 +303,7 @@ unsafe fn finish_empty_sums(work: &Work) {
             a: Operand { start: std::ptr::null(), row: 0, col: 0 },
             panel: std::ptr::null(),
             ahead: std::ptr::null(),
+            ahead_step: 0,
             c: sums.as_mut_ptr(),
             c_row: 0,
             bias: std::ptr::null(),

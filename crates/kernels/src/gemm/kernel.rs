@@ -12,8 +12,10 @@ pub(super) struct Tile {
     pub a: Operand,
     /// depth x COLS words, dense, zero beyond `cols`.
     pub panel: *const f32,
-    /// Memory that later tiles read: `depth / 4` cache lines from here are worth fetching. Only a hint, never read.
+    /// Memory that later tiles read: `depth` places from here on, `ahead_step` words apart, are worth fetching. Only a hint,
+    /// never read.
     pub ahead: *const f32,
+    pub ahead_step: usize,
     pub c: *mut f32,
     pub c_row: usize,
     /// Null, or `cols` values added to each row.

@@ -71,7 +71,7 @@ unsafe fn multiply<const ROWS: usize>(tile: &Tile) {
         for k in 0..tile.depth {
             if k % 4 == 0 {
                 prefetch(ahead);
-                ahead = ahead.wrapping_add(16);
+                ahead = ahead.wrapping_add(4 * tile.ahead_step);
             }
             let columns = [vld1q_f32(b), vld1q_f32(b.add(4)), vld1q_f32(b.add(8)), vld1q_f32(b.add(12))];
             for (i, sum) in sums.iter_mut().enumerate() {

@@ -73,6 +73,23 @@ impl Source {
         }
     }
 
+    /// Whether neighbours in a row are neighbours in memory.
+    pub fn rows_dense(self) -> bool {
+        match self {
+            Source::F32(x) => x.col == 1,
+            Source::Bf16(x) => x.col == 1,
+        }
+    }
+
+    /// Rows of `cols` elements that follow one another without a gap: where they begin and the words of each.
+    pub fn gapless(self, cols: usize) -> Option<(*const f32, usize)> {
+        match self {
+            Source::F32(x) if x.col == 1 && x.row == cols => Some((x.start, cols)),
+            Source::Bf16(x) if x.col == 1 && x.row == cols => Some((x.start.cast(), cols / 2)),
+            _ => None,
+        }
+    }
+
     /// Puts the elements of row `i` from column `j` on into `values`.
     ///
     /// # Safety

@@ -120,10 +120,14 @@ pub(super) fn packed_a_len(tile_rows: usize, rows: usize, depth: usize) -> usize
 /// `a` where it may be read as it lies: f32 in dense rows whose stride does not put the rows of a tile on one cache set.
 pub(super) fn readable_in_place<const ROUND: bool>(a: Source) -> Option<Operand> {
     match a {
-        Source::F32(a) if !ROUND && a.col == 1 && !a.row.is_multiple_of(SET_STRIDE) => Some(a),
+        Source::F32(a) if !ROUND && a.col == 1 && !a.row.is_multiple_of(CROWDED_STRIDE) => Some(a),
         _ => None,
     }
 }
+
+/// 4 KiB: at multiples of it, all rows of a tile are on one set. At those of 1 KiB each set still has room for its three rows,
+/// which a tile reads along at one pace.
+const CROWDED_STRIDE: usize = 1024;
 
 /// 1 KiB: at multiples of it, a 32 KiB 8-way cache maps the rows of a tile to four sets or fewer.
 const SET_STRIDE: usize = 256;
