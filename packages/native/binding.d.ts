@@ -372,14 +372,17 @@ export declare function attentionBackward(qkv: number, out: number, lse: number,
 /** The rows of weight [rows, cols] that index (i32) names, counted from token `start` on; tokens outside give zeros when partial, else they are refused. */
 export declare function embedding(weight: number, index: number, start: number, rows: number, cols: number, partial: boolean): number
 
-/** Adds the rows of grad to the rows of dst [rows, cols], of f32, that index names, in order. */
+/** Adds the rows of grad to the rows of dst [rows, cols], of f32, that index names, in order. A dst of grad's own type bf16 is overwritten, with sums rounded once. */
 export declare function embeddingBackward(index: number, grad: number, dst: number, start: number, rows: number, cols: number, partial: boolean, accumulate: boolean): void
 
 /** The largest logit of each row of [rows, cols]. */
 export declare function ceRowMax(logits: number, rows: number, cols: number): number
 
-/** outs: exp(logits - max) [rows, cols], and stats [2, rows]: the sums of the rows, and each target's logit less the maximum, 0 for targets (i32) outside start..start + cols. */
+/** outs: exp(logits - max) [rows, cols] in f32, and stats [2, rows]: the sums of the rows, and each target's logit less the maximum, 0 for targets (i32) outside start..start + cols. */
 export declare function ceExpSum(logits: number, max: number, targets: number, start: number, rows: number, cols: number, outs: Uint32Array): void
+
+/** The stats of `ceExpSum` alone. */
+export declare function ceSums(logits: number, max: number, targets: number, start: number, rows: number, cols: number): number
 
 /** The same with the logits turned into the exponentials; the statistics go to stats [2, rows]. */
 export declare function ceExpSumInPlace(logits: number, max: number, targets: number, start: number, rows: number, cols: number, stats: number): void

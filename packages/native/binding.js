@@ -848,6 +848,7 @@ module.exports.embedding = nativeBinding.embedding
 module.exports.embeddingBackward = nativeBinding.embeddingBackward
 module.exports.ceRowMax = nativeBinding.ceRowMax
 module.exports.ceExpSum = nativeBinding.ceExpSum
+module.exports.ceSums = nativeBinding.ceSums
 module.exports.ceExpSumInPlace = nativeBinding.ceExpSumInPlace
 module.exports.ceBackward = nativeBinding.ceBackward
 module.exports.adamW = nativeBinding.adamW

@@ -184,13 +184,18 @@ hot_ops! {
         }))
     }
 
-    /// Adds the rows of grad to the rows of dst [rows, cols], of f32, that index names, in order.
+    /// Adds the rows of grad to the rows of dst [rows, cols], of f32, that index names, in order. A dst of grad's own type bf16 is
+    /// overwritten, with sums rounded once.
     embeddingBackward(index: u32, grad: u32, dst: u32, start: u32, rows: u32, cols: u32, partial: bool, accumulate: bool) -> () {
         let op = "embeddingBackward";
         let dst = span(op, dst)?;
         let [index, grad] = apart_all(&dst, [span(op, index)?, span(op, grad)?])?;
         let table = Table { start: start as usize, rows: rows as usize, cols: cols as usize, partial };
-        // SAFETY: index and grad share no memory with dst.
+        if (grad.dtype(), dst.dtype(), accumulate) == (DType::BF16, DType::BF16, false) {
+            // SAFETY: index and grad share no memory with dst.
+            return embedding::embedding_gradient::<u16>(index.slice()?, grad.slice()?, table, unsafe { dst.slice_mut()? });
+        }
+        // SAFETY: as above.
         let sums = unsafe { dst.f32s_mut()? };
         for_values!(grad.dtype(), T => embedding::embedding_backward::<T>(index.slice()?, grad.slice()?, table, sums, accumulate))
     }
@@ -205,16 +210,25 @@ hot_ops! {
         }))
     }
 
-    /// outs: exp(logits - max) [rows, cols], and stats [2, rows]: the sums of the rows, and each target's logit less the
+    /// outs: exp(logits - max) [rows, cols] in f32, and stats [2, rows]: the sums of the rows, and each target's logit less the
     /// maximum, 0 for targets (i32) outside start..start + cols.
     ceExpSum(logits: u32, max: u32, targets: u32, start: u32, rows: u32, cols: u32, outs: &mut [u32]) -> () {
         let (logits, max, targets) = (span("ceExpSum", logits)?, span("ceExpSum", max)?, span("ceExpSum", targets)?);
         let shard = Shard { start: start as usize, rows: rows as usize, cols: cols as usize };
-        let dtype = logits.dtype();
-        made_all(outs, [(dtype, &[rows, cols]), (DType::F32, &[2, rows])], |outs| for_values!(dtype, T => {
+        made_all(outs, [(DType::F32, &[rows, cols]), (DType::F32, &[2, rows])], |outs| for_values!(logits.dtype(), T => {
             // SAFETY: the targets are new: nobody else reads or writes them.
-            let (exp, stats) = unsafe { (outs[0].slice_mut()?, outs[1].f32s_mut()?) };
-            cross_entropy::exp_sum::<T>(logits.slice()?, max.f32s()?, targets.slice()?, shard, exp, stats)
+            let (exp, stats) = unsafe { (outs[0].f32s_mut()?, outs[1].f32s_mut()?) };
+            cross_entropy::exp_sum::<T, f32>(logits.slice()?, max.f32s()?, targets.slice()?, shard, exp, stats)
+        }))
+    }
+
+    /// The stats of `ceExpSum` alone.
+    ceSums(logits: u32, max: u32, targets: u32, start: u32, rows: u32, cols: u32) -> u32 {
+        let (logits, max, targets) = (span("ceSums", logits)?, span("ceSums", max)?, span("ceSums", targets)?);
+        let shard = Shard { start: start as usize, rows: rows as usize, cols: cols as usize };
+        made(DType::F32, &[2, rows], |stats| for_values!(logits.dtype(), T => {
+            // SAFETY: the target is new: nobody else reads or writes it.
+            cross_entropy::sums::<T>(logits.slice()?, max.f32s()?, targets.slice()?, shard, unsafe { stats.f32s_mut()? })
         }))
     }
 

@@ -1,5 +1,5 @@
 use crate::exp::exp;
-use crate::lanes::{map_sum, max};
+use crate::lanes::{map_sum, max, sum};
 use crate::simd::multiversion;
 use crate::stored::Value;
 
@@ -14,11 +14,25 @@ multiversion! {
 
 multiversion! {
     /// Stores exp(row - max) and returns the sum.
-    pub(super) fn exponentials<T: Value>(row: &[T], max: f32, out: &mut [T]) -> f32 {
+    pub(super) fn exponentials<T: Value, E: Value>(row: &[T], max: f32, out: &mut [E]) -> f32 {
         let mut total = 0.0;
+        let mut wide = [0f32; BLOCK];
         for (row, out) in row.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-            out.copy_from_slice(row);
-            total += f64::from(map_sum(out, |x| exp::<FMA>(x - max)));
+            let wide = &mut wide[..row.len()];
+            wide.iter_mut().zip(row).for_each(|(wide, x)| *wide = x.widen());
+            total += f64::from(map_sum(wide, |x| exp::<FMA>(x - max)));
+            out.iter_mut().zip(wide).for_each(|(out, wide)| *out = E::narrow(*wide));
+        }
+        total as f32
+    }
+}
+
+multiversion! {
+    /// The sum alone.
+    pub(super) fn sum_of_exponentials<T: Value>(row: &[T], max: f32) -> f32 {
+        let mut total = 0.0;
+        for row in row.chunks(BLOCK) {
+            total += f64::from(sum(row, |x| exp::<FMA>(x - max)));
         }
         total as f32
     }

@@ -1,7 +1,7 @@
 //! The pieces of a cross-entropy whose vocabulary is divided among ranks (Megatron-core, cross_entropy.py); between them the
 //! caller reduces over the ranks: the maximum of the row maxima, the sum of the statistics. Logits are `[rows, cols]`, this
 //! rank's columns from token `start` on; loss[i] = ln(sum exp) - target logit, both relative to the row's maximum.
-//! Logits and exponentials are f32 or bf16; sums are those of the exponentials before they are rounded.
+//! Logits and exponentials are f32 or bf16, each for itself; sums are those of the exponentials before they are rounded.
 
 mod cpu;
 
@@ -47,7 +47,14 @@ pub fn row_max<T: Value>(logits: &[T], shard: Shard, max: &mut [f32]) -> Result<
 
 /// `exp` = exp(logits - max) `[rows, cols]` and `stats` `[2, rows]`: the sum of a row's exponentials, and its target's logit
 /// less the maximum (0 where another rank holds the target).
-pub fn exp_sum<T: Value>(logits: &[T], max: &[f32], targets: &[i32], shard: Shard, exp: &mut [T], stats: &mut [f32]) -> Result<(), String> {
+pub fn exp_sum<T: Value, E: Value>(
+    logits: &[T],
+    max: &[f32],
+    targets: &[i32],
+    shard: Shard,
+    exp: &mut [E],
+    stats: &mut [f32],
+) -> Result<(), String> {
     let Shard { rows, cols, .. } = shard;
     expect("ceExpSum", "logits", logits.len(), &[rows, cols])?;
     expect("ceExpSum", "max", max.len(), &[rows])?;
@@ -61,7 +68,25 @@ pub fn exp_sum<T: Value>(logits: &[T], max: &[f32], targets: &[i32], shard: Shar
         let (exp, sum, target) = unsafe { (exp.part(row.clone()), stats.part(i..i + 1), stats.part(rows + i..rows + i + 1)) };
         let logits = &logits[row];
         target[0] = shard.column(targets[i]).map_or(0.0, |column| logits[column].widen() - max[i]);
-        sum[0] = cpu::exponentials::<T>(logits, max[i], exp);
+        sum[0] = cpu::exponentials::<T, E>(logits, max[i], exp);
+    });
+    Ok(())
+}
+
+/// The statistics of [`exp_sum`] alone, with the same bits.
+pub fn sums<T: Value>(logits: &[T], max: &[f32], targets: &[i32], shard: Shard, stats: &mut [f32]) -> Result<(), String> {
+    let Shard { rows, cols, .. } = shard;
+    expect("ceSums", "logits", logits.len(), &[rows, cols])?;
+    expect("ceSums", "max", max.len(), &[rows])?;
+    expect("ceSums", "targets", targets.len(), &[rows])?;
+    expect("ceSums", "stats", stats.len(), &[2, rows])?;
+    let stats = Disjoint::new(stats);
+    shard.for_rows(|i| {
+        // SAFETY: rows are disjoint, and so are the two halves of the statistics.
+        let (sum, target) = unsafe { (stats.at(i), stats.at(rows + i)) };
+        let logits = &logits[i * cols..(i + 1) * cols];
+        *target = shard.column(targets[i]).map_or(0.0, |column| logits[column].widen() - max[i]);
+        *sum = cpu::sum_of_exponentials::<T>(logits, max[i]);
     });
     Ok(())
 }

@@ -70,6 +70,25 @@ fn in_place_the_bits_are_the_same() {
 }
 
 #[test]
+fn sums_alone_have_the_bits_of_those_beside_exponentials() {
+    let shard = Shard { start: 100, rows: 7, cols: 2311 };
+    let (logits16, logits) = random(shard.rows * shard.cols, 3);
+    let targets: Vec<i32> = (0..shard.rows as i32).map(|i| 90 + 5 * i).collect();
+    let mut max = vec![0.0; shard.rows];
+    row_max(&logits, shard, &mut max).unwrap();
+    let (mut exp, mut beside) = (vec![0f32; logits.len()], vec![0.0; 2 * shard.rows]);
+    exp_sum(&logits, &max, &targets, shard, &mut exp, &mut beside).unwrap();
+    let (mut exp_of_bf16, mut stats) = (vec![0f32; logits.len()], vec![0.0; 2 * shard.rows]);
+    exp_sum(&logits16, &max, &targets, shard, &mut exp_of_bf16, &mut stats).unwrap();
+    assert!(exp_of_bf16 == exp && stats == beside);
+    let [mut alone, mut alone16] = [(); 2].map(|()| vec![0.0; 2 * shard.rows]);
+    sums(&logits, &max, &targets, shard, &mut alone).unwrap();
+    sums(&logits16, &max, &targets, shard, &mut alone16).unwrap();
+    assert!(alone == beside && alone16 == beside);
+    assert!(sums(&logits[1..], &max, &targets, shard, &mut alone).is_err());
+}
+
+#[test]
 fn sums_over_a_whole_vocabulary_stay_exact() {
     let cols = 50304;
     let (mut exp, mut stats) = (vec![0.0; cols], [0.0; 2]);

@@ -71,3 +71,21 @@ fn bf16_rows_are_copied_and_their_gradients_summed_in_f32() {
     embedding_backward(&index, &grad16, table, &mut dst16, true).unwrap();
     assert!(y16 == bits(&y) && dst16 == dst);
 }
+
+#[test]
+fn a_table_of_bf16_gets_the_f32_sums_rounded_once_whatever_the_threads() {
+    let table = Table { start: 2, rows: 90, cols: 70, partial: true };
+    let index: Vec<i32> = (0..600).map(|i| i * i % 97).collect();
+    let (grad16, grad) = random(600 * 70, 2);
+    let mut want = vec![0.5; 90 * 70];
+    embedding_backward(&index, &grad, table, &mut want, false).unwrap();
+    for threads in [1, 2, 7] {
+        pool::set_threads(threads);
+        let (mut dst, mut dst16) = (vec![0.5; 90 * 70], vec![1; 90 * 70]);
+        embedding_gradient(&index, &grad, table, &mut dst).unwrap();
+        embedding_gradient(&index, &grad16, table, &mut dst16).unwrap();
+        assert!(dst == want && dst16 == bits(&want), "{threads} threads");
+    }
+    let whole = Table { partial: false, ..table };
+    assert!(embedding_gradient(&[0], &grad[..70], whole, &mut want).unwrap_err().contains("token 0 at position 0"));
+}

@@ -1,13 +1,13 @@
 //! y = reduction of x over the dims whose mask is 1: 0 sum, 1 mean, 2 max, 3 min. NaN is carried by all of them.
 //!
-//! Partial results are kept in f64, so a sum of f32 is rounded once or nearly so. Runs along the innermost dim are cut into
+//! Sums are made in f64, so a sum of f32 is rounded once or nearly so; extremes are exact in any type. Runs along the innermost dim are cut into
 //! chunks of fixed length and columns into chunks of fixed height; partial results are combined in the order of the chunks.
 
 mod cpu;
 #[cfg(test)]
 mod tests;
 
-use crate::disjoint::{CHUNK, Disjoint, chunk_range};
+use crate::disjoint::{CHUNK, Disjoint, chunk_range, for_chunks};
 use crate::extent::expect;
 use crate::layout::Layout;
 use crate::number::Number;
@@ -15,11 +15,12 @@ use crate::pool;
 use crate::scratch::Scratch;
 use crate::stored::Float;
 use cpu::Reduction;
+use std::ops::Range;
 
-/// Rows of a column reduction that are added up together.
-const ROWS: usize = 512;
+/// Rows of a column reduction that are combined in one partial result.
+const ROWS: usize = 256;
 /// Columns that one item takes.
-const COLUMNS: usize = 512;
+const COLUMNS: usize = 1024;
 
 /// The kept and the reduced dims of a dense tensor, with their strides.
 pub struct Plan {
@@ -109,6 +110,7 @@ fn places(layout: &Layout<1>, range: std::ops::Range<usize>, mut f: impl FnMut(u
 fn short_rows<T: Float, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [T]) {
     let (kept, reduced) = (plan.kept.numel(), plan.reduced.numel());
     let chunk = (CHUNK / reduced).max(1);
+    let is_one_run = plan.reduced.dims().len() == 1;
     let out = Disjoint::new(y);
     pool::run(kept.div_ceil(chunk), &|index| {
         let range = chunk_range(kept, chunk, index);
@@ -116,9 +118,13 @@ fn short_rows<T: Float, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mu
         let part = unsafe { out.part(range.clone()) };
         places(&plan.kept, range.clone(), |number, origin| {
             let mut total = R::START;
-            plan.reduced.for_runs(0..reduced, |_, count, [place]| {
-                total = R::combine(total, cpu::run::<T, R>(&x[origin + place..][..count]));
-            });
+            if is_one_run {
+                total = cpu::run::<T, R>(&x[origin..][..reduced]);
+            } else {
+                plan.reduced.for_runs(0..reduced, |_, count, [place]| {
+                    total = R::combine(total, cpu::run::<T, R>(&x[origin + place..][..count]));
+                });
+            }
             part[number - range.start] = rounded::<T>(total / divisor);
         });
     });
@@ -151,24 +157,68 @@ fn columns<T: Float, R: Reduction>(x: &[T], plan: &Plan, divisor: f64, y: &mut [
     let (kept, reduced) = (plan.kept.numel(), plan.reduced.numel());
     let width = if plan.kept.inner_strides() == [1] { plan.kept.dims().last().copied().unwrap_or(1) } else { 1 };
     let (blocks, chunks) = (width.div_ceil(COLUMNS), reduced.div_ceil(ROWS));
-    let groups = kept / width;
-    let mut memory = Scratch::take_f64(chunks * kept);
-    let partials = memory.as_mut_f64s();
-    partials.fill(R::START);
-    let out = Disjoint::new(partials);
-    pool::run(groups * blocks * chunks, &|item| {
-        let (group, block, chunk) = (item / (blocks * chunks), item / chunks % blocks, item % chunks);
-        let range = chunk_range(width, COLUMNS, block);
-        let start = chunk * kept + group * width;
-        let [origin] = plan.kept.places(group * width);
-        // SAFETY: each item has columns of its own in the partial results of its chunk.
-        let part = unsafe { out.part(start + range.start..start + range.end) };
-        places(&plan.reduced, chunk_range(reduced, ROWS, chunk), |_, row| {
-            cpu::row::<T, R>(part, &x[origin + row + range.start..]);
+    let columns = Columns { x, plan, width, blocks };
+    let out = Disjoint::new(y);
+    if chunks == 1 {
+        let together = (CHUNK / (reduced * width.min(COLUMNS))).max(1);
+        return for_chunks(kept / width * blocks, together, |parts| {
+            let mut memory = [R::Part::<T::Wide>::from_f64(R::START); COLUMNS];
+            for part in parts {
+                let (range, totals) = columns.combine::<R>(part, 0, &mut memory);
+                // SAFETY: parts have results of their own.
+                cpu::finish::<T, R::Part<T::Wide>>(unsafe { out.part(range) }, totals, divisor);
+            }
         });
+    }
+    let mut memory = Scratch::take_f64(chunks * kept);
+    let partials = Disjoint::new(memory.as_mut_f64s());
+    pool::run(kept / width * blocks * chunks, &|item| {
+        let (part, chunk) = (item / chunks, item % chunks);
+        let mut memory = [R::Part::<T::Wide>::from_f64(R::START); COLUMNS];
+        let (range, totals) = columns.combine::<R>(part, chunk, &mut memory);
+        // SAFETY: each item has columns of its own in the partial results of its chunk.
+        cpu::keep::<R::Part<T::Wide>>(unsafe { partials.part(chunk * kept + range.start..chunk * kept + range.end) }, totals);
     });
-    for (index, y) in y.iter_mut().enumerate() {
-        let total = (0..chunks).fold(R::START, |total, chunk| R::combine(total, partials[chunk * kept + index]));
-        *y = rounded::<T>(total / divisor);
+    let partials = memory.as_mut_f64s();
+    for_chunks(kept, COLUMNS, |range| {
+        let mut totals = [R::START; COLUMNS];
+        let totals = &mut totals[..range.len()];
+        for chunk in partials.chunks_exact(kept) {
+            cpu::merge::<R>(totals, &chunk[range.clone()]);
+        }
+        // SAFETY: chunks are disjoint.
+        cpu::finish::<T, f64>(unsafe { out.part(range) }, totals, divisor);
+    });
+}
+
+/// Results in parts: blocks of the columns of each group of `width`.
+struct Columns<'a, T> {
+    x: &'a [T],
+    plan: &'a Plan,
+    width: usize,
+    blocks: usize,
+}
+
+impl<T: Float> Columns<'_, T> {
+    /// The reduction of the rows of a chunk in the columns of a part: which results they are, and their values, made in `memory`.
+    fn combine<'m, R: Reduction>(
+        &self,
+        part: usize,
+        chunk: usize,
+        memory: &'m mut [R::Part<T::Wide>; COLUMNS],
+    ) -> (Range<usize>, &'m [R::Part<T::Wide>]) {
+        let columns = chunk_range(self.width, COLUMNS, part % self.blocks);
+        let first = part / self.blocks * self.width + columns.start;
+        let totals = &mut memory[..columns.len()];
+        totals.fill(Number::from_f64(R::START));
+        let [origin] = self.plan.kept.places(first);
+        let rows = chunk_range(self.plan.reduced.numel(), ROWS, chunk);
+        let mut found = [0; 64];
+        for start in rows.clone().step_by(found.len()) {
+            let batch = start..rows.end.min(start + found.len());
+            places(&self.plan.reduced, batch.clone(), |number, place| found[number - start] = origin + place);
+            cpu::rows::<T, R>(totals, self.x, &found[..batch.len()]);
+        }
+        (first..first + totals.len(), totals)
     }
 }

@@ -30,15 +30,29 @@ pub fn select<T: Copy + Send + Sync>(cond: &[u8], a: &[T], b: &[T], layout: &Lay
 
 multiversion! {
     fn choose<T: Copy>(y: &mut [T], cond: &[u8], a: &[T], b: &[T], strides: [usize; 3]) {
-        if strides == [1, 1, 1] {
-            for (((y, &cond), &a), &b) in y.iter_mut().zip(cond).zip(a).zip(b) {
-                *y = if cond != 0 { a } else { b };
+        match strides {
+            [1, 1, 1] => {
+                for (((y, &cond), &a), &b) in y.iter_mut().zip(cond).zip(a).zip(b) {
+                    *y = if cond != 0 { a } else { b };
+                }
             }
-            return;
-        }
-        let [c_stride, a_stride, b_stride] = strides;
-        for (i, y) in y.iter_mut().enumerate() {
-            *y = if cond[i * c_stride] != 0 { a[i * a_stride] } else { b[i * b_stride] };
+            [1, 1, 0] => {
+                let b = b[0];
+                for ((y, &cond), &a) in y.iter_mut().zip(cond).zip(a) {
+                    *y = if cond != 0 { a } else { b };
+                }
+            }
+            [1, 0, 1] => {
+                let a = a[0];
+                for ((y, &cond), &b) in y.iter_mut().zip(cond).zip(b) {
+                    *y = if cond != 0 { a } else { b };
+                }
+            }
+            [c_stride, a_stride, b_stride] => {
+                for (i, y) in y.iter_mut().enumerate() {
+                    *y = if cond[i * c_stride] != 0 { a[i * a_stride] } else { b[i * b_stride] };
+                }
+            }
         }
     }
 }

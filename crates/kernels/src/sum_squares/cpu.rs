@@ -1,17 +1,33 @@
-//! Squares sorted by exponent: the mantissas of equal exponents add up as integers.
+//! Squares added in f64 without rounding: the running total of a few elements holds the upper digits, and what an addition to it
+//! cuts off is itself a number that is added up beside it. Elements far smaller than their neighbours are squared as integers.
 
+use crate::simd::{madd_f64, multiversion};
 use crate::stored::Value;
 
-/// Buckets of 16 exponents, whose squares lie within 32 bits and 48 more.
-pub const BUCKETS: usize = 16;
+/// Partial sums of 128 bits, of which bucket j counts 2^(32 j - 300).
+pub const BUCKETS: usize = 17;
 
-/// Elements whose squared mantissas, below 2^48 each, cannot overflow 64 bits.
-const BLOCK: usize = 1 << 16;
+/// Elements that are scaled by the largest of them, as rows: the squares of a column are added up in one pair of totals.
+const BLOCK: usize = ROWS * COLUMNS;
+const ROWS: usize = 8;
+const COLUMNS: usize = 512;
 
-/// Neighbours go to different tables, so that one sum need not wait for the last.
-const TABLES: usize = 4;
+/// The upper total of a column counts 2^(2 E - 47), E being the exponent of the block's largest element, and begins at 2^52 of them:
+/// 8 squares below 2^(2 E + 2) do not double it.
+const UPPER: i32 = -47;
+/// The lower total counts 2^(2 E - 96) and begins at 3/2 2^52 of them: 8 halves of the upper unit are 2^51 of them.
+const LOWER: i32 = -96;
+/// A square ends 46 binary places below its element's exponent doubled: this far below E it is a whole number of lower units.
+const SPAN: i32 = (-LOWER - 46) / 2;
 
-/// Exact partial sums; a bucket overflows after 2^50 elements.
+/// The least E: all units are then at least that of the first bucket.
+const LEAST: i32 = -100;
+
+/// The bits of an infinite f32, and of its sign.
+const INFINITE: u32 = 0x7f80_0000;
+const SIGN: u32 = 1 << 31;
+
+/// Exact partial sums; a bucket overflows after 2^32 blocks.
 #[derive(Default)]
 pub struct Buckets {
     pub sums: [u128; BUCKETS],
@@ -21,31 +37,51 @@ pub struct Buckets {
 
 impl Buckets {
     pub fn add<T: Value>(&mut self, x: &[T]) {
-        for block in x.chunks(BLOCK) {
-            self.add_block(block);
+        let (blocks, rest) = x.as_chunks();
+        blocks.iter().for_each(|block| self.add_block(block));
+        if !rest.is_empty() {
+            self.add_block(&padded(rest.iter().copied()));
         }
     }
 
-    fn add_block<T: Value>(&mut self, x: &[T]) {
-        let mut tables = [[0u64; 256]; TABLES];
-        let groups = x.chunks_exact(TABLES);
-        for (table, x) in tables.iter_mut().zip(groups.remainder()) {
-            add_square(table, x.widen());
+    fn add_block<T: Value>(&mut self, x: &[T; BLOCK]) {
+        let [least, largest] = magnitudes::<T>(x);
+        let exponent = exponent_of(largest).max(LEAST);
+        if largest < INFINITE && exponent_of(least) >= exponent - SPAN {
+            return self.add_near(x, exponent);
         }
-        for group in groups {
-            for (table, x) in tables.iter_mut().zip(group) {
-                add_square(table, x.widen());
-            }
+        let is_near = |x: &T| (exponent - SPAN..=127).contains(&exponent_of(magnitude(x.widen())));
+        x.iter().filter(|x| !is_near(x)).for_each(|x| self.add_one(x.widen()));
+        if largest < INFINITE {
+            self.add_near(&padded(x.iter().copied().filter(is_near)), exponent);
         }
-        for exponent in 0..255 {
-            let sum = tables.iter().map(|table| u128::from(table[exponent])).sum::<u128>();
+    }
+
+    /// Adds the squares of elements between `exponent - SPAN` and `exponent`, and of zeros.
+    fn add_near<T: Value>(&mut self, x: &[T; BLOCK], exponent: i32) {
+        let [upper, lower] = totals::<T>(x, exponent);
+        let total = (i128::from(upper) << (UPPER - LOWER)) + i128::from(lower);
+        self.add_at((2 * exponent + LOWER + 300) as usize, total as u128);
+    }
+
+    fn add_one(&mut self, x: f32) {
+        let bits = x.to_bits();
+        let exponent = bits >> 23 & 0xff;
+        let mantissa = u128::from(bits & 0x007f_ffff | u32::from(exponent != 0) << 23);
+        match exponent {
+            0xff if x.is_nan() => self.nan += 1,
+            0xff => self.infinity += 1,
             // Subnormals have the weight of exponent 1.
-            let weight = exponent.max(1);
-            self.sums[weight / 16] += sum << (2 * (weight % 16));
+            _ => self.add_at(2 * exponent.max(1) as usize, mantissa * mantissa),
         }
-        if tables.iter().any(|table| table[255] != 0) {
-            self.nan += x.iter().filter(|x| x.widen().is_nan()).count() as u64;
-            self.infinity += x.iter().filter(|x| x.widen().is_infinite()).count() as u64;
+    }
+
+    /// Adds `value` 2^(place - 300); no value has more than 111 bits.
+    fn add_at(&mut self, place: usize, value: u128) {
+        let (bucket, shift) = (place / 32, place % 32);
+        self.sums[bucket] += (value & u128::from(u64::MAX)) << shift;
+        if value >> 64 != 0 {
+            self.sums[bucket + 2] += value >> 64 << shift;
         }
     }
 
@@ -56,10 +92,61 @@ impl Buckets {
     }
 }
 
+/// A block of these elements, and of zeros.
+fn padded<T: Value>(x: impl Iterator<Item = T>) -> [T; BLOCK] {
+    let mut block = [T::narrow(0.0); BLOCK];
+    block.iter_mut().zip(x).for_each(|(place, x)| *place = x);
+    block
+}
+
+/// The bits of an f32 without the sign.
 #[inline(always)]
-fn add_square(table: &mut [u64; 256], x: f32) {
-    let bits = x.to_bits();
-    let exponent = bits >> 23 & 0xff;
-    let mantissa = u64::from(bits & 0x007f_ffff | u32::from(exponent != 0) << 23);
-    table[exponent as usize] += mantissa * mantissa;
+fn magnitude(x: f32) -> u32 {
+    x.to_bits() & !SIGN
+}
+
+/// The exponent of a magnitude: one below the least for subnormals, one above the largest for infinity and NaN.
+fn exponent_of(magnitude: u32) -> i32 {
+    (magnitude >> 23) as i32 - 127
+}
+
+/// 2^n for the exponents of normal numbers.
+fn power_of_two(n: i32) -> f64 {
+    f64::from_bits(((n + 1023) as u64) << 52)
+}
+
+multiversion! {
+    /// The least magnitude that is not 0, all ones when there is none, and the largest.
+    fn magnitudes<T: Value>(x: &[T; BLOCK]) -> [u32; 2] {
+        let (mut least, mut largest) = (u32::MAX, 0);
+        for x in x {
+            let magnitude = magnitude(x.widen());
+            least = least.min(magnitude.wrapping_sub(1));
+            largest = largest.max(magnitude);
+        }
+        [least.saturating_add(1), largest]
+    }
+}
+
+multiversion! {
+    /// The upper and the lower totals of all columns, in units of 2^(2 exponent + UPPER) and 2^(2 exponent + LOWER).
+    fn totals<T: Value>(x: &[T; BLOCK], exponent: i32) -> [i64; 2] {
+        let upper_start = power_of_two(2 * exponent + UPPER + 52);
+        let lower_start = 1.5 * power_of_two(2 * exponent + LOWER + 52);
+        // Within one power of two the bits of an f64 count units.
+        let units = |total: f64, start: f64| total.to_bits().wrapping_sub(start.to_bits()) as i64;
+        let mut counts = [0; 2];
+        for column in 0..COLUMNS {
+            let (mut upper, mut lower) = (upper_start, lower_start);
+            for row in 0..ROWS {
+                let x = f64::from(x[row * COLUMNS + column].widen());
+                let total = madd_f64::<FMA>(x, x, upper);
+                lower += madd_f64::<FMA>(x, x, upper - total);
+                upper = total;
+            }
+            counts[0] += units(upper, upper_start);
+            counts[1] += units(lower, lower_start);
+        }
+        counts
+    }
 }

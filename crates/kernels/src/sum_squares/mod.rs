@@ -60,7 +60,7 @@ fn limbs(buckets: &Buckets) -> [i64; LIMBS] {
         *limb = (carry & 0xffff_ffff) as i64;
         carry >>= 32;
     }
-    const { assert!(BUCKETS + 4 <= NUMBER) };
+    const { assert!(BUCKETS <= NUMBER) };
     limbs[NAN] = buckets.nan as i64;
     limbs[INFINITY] = buckets.infinity as i64;
     limbs

@@ -86,3 +86,26 @@ fn bf16_values_count_as_the_f32_that_they_stand_for() {
     assert!(resolve_sum(&sum_squares(&[Values::Bf16(&[0x7fc0])])).unwrap().is_nan());
     assert_eq!(resolve_sum(&sum_squares(&[Values::Bf16(&[0xff80])])).unwrap(), f64::INFINITY);
 }
+
+#[test]
+fn elements_of_any_size_stand_beside_each_other() {
+    // Alone, an element has no neighbours that it is scaled with.
+    let one_by_one = |x: &[f32]| {
+        let mut limbs = [0i64; LIMBS];
+        x.iter().for_each(|x| limbs.iter_mut().zip(exact(&[&[*x]])).for_each(|(sum, limb)| *sum += limb));
+        resolve_sum(&limbs).unwrap()
+    };
+    for (least, largest) in [(-149, -126), (-140, -99), (-20, 0), (-25, 0), (-26, 0), (-40, 10), (100, 127), (-149, 127)] {
+        let span = (largest - least) as usize + 1;
+        let x: Vec<f32> = (0..9001)
+            .map(|i| {
+                let fraction = 1.0 + ((i * 7919) % 8_388_608) as f64 / 8_388_608.0;
+                (fraction * f64::from(least + (i * i % span) as i32).exp2() * if i % 3 == 0 { -1.0 } else { 1.0 }) as f32
+            })
+            .collect();
+        assert_eq!(resolved(&[&x]), one_by_one(&x), "2^{least} to 2^{largest}");
+        let ones = [f32::from_bits((((largest + 127).max(0) as u32) << 23) | 0x7f_ffff); 8192];
+        let square = f64::from(ones[0]) * f64::from(ones[0]);
+        assert_eq!(resolved(&[&ones]), square * 8192.0, "2^{largest}");
+    }
+}

@@ -1,4 +1,5 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { ambient } from '../ambient.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
@@ -25,14 +26,13 @@ const whole: ShardReduction = { firstColumn: 0, maximum: () => undefined, sum: (
 
 /**
  * `log(sum(exp(logits))) - logits[target]` of each row, for logits whose columns may be spread over ranks.
- * `logits` `[…, v]`, `targets` (i32) `[…]`, result `[…]` in f32. The exponentials are kept and become the gradient in place. bf16 logits
- * are widened first, and their gradient is rounded once.
+ * `logits` `[…, v]`, `targets` (i32) `[…]`, result `[…]` in f32. The exponentials are kept, in f32, and become the gradient in place; what
+ * records nothing makes none. The gradient of bf16 logits is rounded once.
  * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE
  * @source Shoeybi et al. 2019, section 3
  */
-export function shardedCrossEntropy(given: AnyTensor, targets: AnyTensor, shards: ShardReduction): Tensor {
-  requireDType('crossEntropy', { logits: given }, 'f32', 'bf16');
-  const logits: AnyTensor = to(given, 'f32'); // […, v]
+export function shardedCrossEntropy(logits: AnyTensor, targets: AnyTensor, shards: ShardReduction): Tensor {
+  requireDType('crossEntropy', { logits }, 'f32', 'bf16');
   requireDType('crossEntropy', { targets }, 'i32');
   if (logits.shape.length === 0 || !sameShape(logits.shape.slice(0, -1), targets.shape))
     throw new ShapeError(
@@ -43,12 +43,14 @@ export function shardedCrossEntropy(given: AnyTensor, targets: AnyTensor, shards
   const { firstColumn } = shards;
   const max = new Tensor(engine.ceRowMax(logits.handle, rows, cols), { shape: [rows], dtype: 'f32', placement: 'replicated' });
   shards.maximum(max);
-  engine.ceExpSum(logits.handle, max.handle, targets.handle, firstColumn, rows, cols, outs);
-  const [expHandle, statsHandle] = outs as unknown as [number, number];
-  const exps: AnyTensor = new Tensor(expHandle, { shape: logits.shape, dtype: 'f32', placement: logits.placement as Placement });
+  const isRecorded = ambient.recording && logits.requiresGrad;
+  const { statsHandle, exps } = isRecorded
+    ? exponentials(logits, max, targets, firstColumn)
+    : { statsHandle: engine.ceSums(logits.handle, max.handle, targets.handle, firstColumn, rows, cols), exps: undefined };
   const stats = new Tensor(statsHandle, { shape: [2, rows], dtype: 'f32', placement: 'replicated' }); // sum of exponentials, target logit
   shards.sum(stats);
   const loss = lossOfStatistics(stats, targets.shape);
+  if (exps === undefined) return loss;
   return record(loss, {
     op: 'crossEntropy',
     inputs: [logits],
@@ -56,9 +58,18 @@ export function shardedCrossEntropy(given: AnyTensor, targets: AnyTensor, shards
     backward: (grad) => {
       // exps becomes (softmax - onehot) · grad
       engine.ceBackward(exps.handle, stats.handle, targets.handle, firstColumn, rows, cols, grad.handle);
-      return [exps];
+      return [to(exps, logits.dtype)];
     },
   });
+}
+
+/** The exponentials `[…, v]` beside the handle of the statistics. */
+function exponentials(logits: AnyTensor, max: AnyTensor, targets: AnyTensor, firstColumn: number) {
+  const cols = extentOf(logits.shape, logits.shape.length - 1);
+  engine.ceExpSum(logits.handle, max.handle, targets.handle, firstColumn, max.numel, cols, outs);
+  const [expHandle, statsHandle] = outs as unknown as [number, number];
+  const exps: AnyTensor = new Tensor(expHandle, { shape: logits.shape, dtype: 'f32', placement: logits.placement as Placement });
+  return { statsHandle, exps };
 }
 
 /**

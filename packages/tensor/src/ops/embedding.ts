@@ -6,8 +6,9 @@ import { result } from '../result.ts';
 import { extentOf, formatShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
+import { empty } from './in-place.ts';
 import { requireDType } from './operands.ts';
-import { parameterGrads, plainGrads, type WeightGradient } from './weight-grad.ts';
+import { type GradWriter, parameterGrad } from './weight-grad.ts';
 
 /** Which rows of the table this rank holds. */
 export interface EmbeddingOptions {
@@ -43,18 +44,21 @@ export function embedding(weight: AnyTensor, tokens: AnyTensor, { firstRow }: Em
     dtype: weight.dtype,
     placement,
   });
-  const weights: WeightGradient[] = [
-    {
-      weight,
-      write: (grad) => (target, accumulate) =>
-        engine.embeddingBackward(tokens.handle, grad.handle, target, start, rows, cols, isPartial, accumulate),
-    },
-  ];
+  const write = (grad: AnyTensor) => (target: number, accumulate: boolean) =>
+    engine.embeddingBackward(tokens.handle, grad.handle, target, start, rows, cols, isPartial, accumulate);
   return record(out, {
     op: 'embedding',
     inputs: [weight],
     saved: [tokens],
-    backward: (grad) => plainGrads(weights, grad),
-    backwardWeight: (grad) => parameterGrads(weights, grad),
+    backward: (grad) => [tableGradient(weight, write(grad))],
+    backwardWeight: (grad) => parameterGrad(weight, write(grad)),
   });
+}
+
+/** As `plainGrad`, but a bf16 table gets its gradient without a detour over a whole table of f32: the engine rounds rows that it has summed. */
+function tableGradient(weight: AnyTensor, write: GradWriter): AnyTensor | null {
+  if (!weight.requiresGrad || weight.asParameter !== undefined) return null;
+  const grad = empty(weight.shape, weight.dtype);
+  write(grad.handle, false);
+  return grad;
 }
