@@ -1,5 +1,6 @@
 // cargo test and vitest, counted together; the last line is `N passed, N failed`.
-//   --full        runs tests/full as well, and process groups over MPI: tools/mpi.mjs fetches the libraries, which needs python3
+//   --full        runs tests/full as well, process groups over MPI, and the CUDA kernels' text: tools/mpi.mjs and tools/cuda-check.mjs
+//                 fetch libraries and a compiler, which needs python3, and the text is run on the CPU, which needs a C++ compiler
 //   other words   go to vitest, which then runs without the usual cargo tests
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -28,6 +29,13 @@ function runMpi() {
   if (status !== 0) return { passed: 0, failed: 1 };
   const tests = ['mpi', 'mpi_contract', ...(canMakeHosts() ? ['mpi_hosts'] : [])];
   return runCargo(['-p', 'megatron-comm', '--features', 'mpi-tests', ...tests.flatMap((test) => ['--test', test])]);
+}
+
+/** Every CUDA kernel compiled for each generation of GPUs, and then run on the CPU beside the CPU's own. */
+function runCuda() {
+  const { status } = spawnSync(process.execPath, ['tools/cuda-check.mjs'], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const ran = runCargo(['-p', 'megatron-kernels', '--features', 'cuda-on-cpu', '--test', 'cuda_on_cpu']);
+  return status === 0 ? { ...ran, passed: ran.passed + 1 } : { ...ran, failed: ran.failed + 1 };
 }
 
 /** Says so when it cannot: two hosts on one machine need root and the tools for network namespaces. */
@@ -60,7 +68,7 @@ function readCounts() {
   }
 }
 
-const results = [...(words.length === 0 ? [runCargo(usual)] : []), ...(full ? [runMpi()] : []), runVitest()];
+const results = [...(words.length === 0 ? [runCargo(usual)] : []), ...(full ? [runMpi(), runCuda()] : []), runVitest()];
 const passed = results.reduce((sum, result) => sum + result.passed, 0);
 const failed = results.reduce((sum, result) => sum + result.failed, Number(process.env.MEGATRON_FAILED_STEPS ?? 0));
 console.log(`\n${passed} passed, ${failed} failed`);

@@ -10,6 +10,7 @@ pub mod binary;
 pub mod cast;
 pub mod compare;
 pub mod cross_entropy;
+pub mod cuda;
 pub mod disjoint;
 pub mod dropout;
 pub mod embedding;

@@ -1,0 +1,62 @@
+// What the attention kernels are told, and which keys a query sees.
+
+// Strides are in elements, of tokens, samples and heads; query strides are those of q and its gradient, key strides those of k and v and
+// theirs. `heads_per_key` query heads share a key head. `window` is 0 for none. Without dropout the draw is null.
+struct Shape {
+  u32 seq;
+  u32 batch;
+  u32 heads;
+  u32 head_dim;
+  u32 heads_per_key;
+  u32 causal;
+  u32 window;
+  u32 threshold;
+  float scale;
+  float factor;
+  u64 query[3];
+  u64 key[3];
+  u64 out[3];
+};
+
+DEVICE u64 place(const u64* strides, u64 token, u32 sample, u32 head) { return token * strides[0] + sample * strides[1] + head * strides[2]; }
+
+DEVICE bool is_seen(const Shape& shape, u32 query, u32 key) {
+  bool inside = query < shape.seq && key < shape.seq && (!shape.causal || key <= query);
+  return inside && (shape.window == 0 || query - key < shape.window);
+}
+
+// The keys that some query of first..first + count sees.
+DEVICE u32 first_key_of(const Shape& shape, u32 first) { return shape.window != 0 && first >= shape.window ? first + 1 - shape.window : 0; }
+DEVICE u32 end_key_of(const Shape& shape, u32 first, u32 count) {
+  return shape.causal && first + count < shape.seq ? first + count : shape.seq;
+}
+
+// The queries that see some key of first..first + count.
+DEVICE u32 first_query_of(const Shape& shape, u32 first) { return shape.causal ? first : 0; }
+DEVICE u32 end_query_of(const Shape& shape, u32 first, u32 count) {
+  u64 end = (u64)first + count - 1 + shape.window;
+  return shape.window != 0 && end < shape.seq ? (u32)end : shape.seq;
+}
+
+// Which tile, sample and head a block has: the tiles at the end of the sequence first, which are the longest of a causal attention.
+struct Item {
+  u32 first;
+  u32 sample;
+  u32 head;
+};
+
+DEVICE Item item_of(const Shape& shape, u32 heads, u32 tile) {
+  u32 tiles = (shape.seq + tile - 1) / tile, number = blockIdx.x % (heads * shape.batch);
+  Item item;
+  item.first = (tiles - 1 - blockIdx.x / (heads * shape.batch)) * tile;
+  item.sample = number / heads;
+  item.head = number % heads;
+  return item;
+}
+
+// Whether a probability is left out: key 4 c + lane is word `lane` of the block with counter (c, query, head, sample).
+DEVICE float kept_factor(const Shape& shape, const u32* draw, u32 sample, u32 head, u32 query, u32 key) {
+  if (draw == 0) return 1.0f;
+  Words words = dropout_words(draw, key / 4, query, draw[3] + head, draw[2] + sample);
+  return word_of(words, key % 4) < shape.threshold ? 0.0f : shape.factor;
+}

@@ -1,0 +1,137 @@
+//! Losses, the optimizer, and what looks at gradients.
+
+use crate::device::{Argument::*, NULL, device};
+use crate::memory::{FLOATS, Float, Memory, values};
+use kernels::cross_entropy::{self, Shard};
+use kernels::gemm::Values;
+use kernels::{non_finite, sum_squares};
+use storage::{DType, Span};
+
+#[test]
+fn the_pieces_of_a_cross_entropy_are_those_of_the_cpu() {
+    for (float, [rows, cols]) in FLOATS.into_iter().flat_map(|float| [[5, 37], [3, 2600], [4, 64]].map(|shape| (float, shape))) {
+        let shard = Shard { start: 10, rows, cols };
+        let logits = float.rounded(&values(rows * cols, 1, 8.0));
+        // The last row's target is another rank's, the first row's is to be ignored.
+        let targets: Vec<i32> =
+            (0..rows).map(|row| [-100, 10 + cols as i32 - 1, 10, 12, 9][if row + 1 == rows { 4 } else { row % 4 }]).collect();
+        let grad = values(rows, 2, 1.0);
+        let extents = [rows as u64, cols as u64];
+        let [rows_count, cols_count] = extents.map(U64);
+        let device = device("cross_entropy", float.name());
+        let (logits_at, targets_at, grad_at) = (float.put(&logits, 0), Memory::of(&targets, 0), Memory::of(&grad, 0));
+
+        let (mut want_max, max) = (vec![0.0; rows], Float::F32.room(rows, 0));
+        cross_entropy::row_max(&logits[..], shard, &mut want_max).unwrap();
+        device.launch("ce_row_max", &extents, &[cols_count, logits_at.argument(), max.argument()]);
+        assert_eq!(max.get::<f32>(), want_max);
+
+        let (mut want_exp, mut want_stats) = (vec![0.0; rows * cols], vec![0.0; 2 * rows]);
+        cross_entropy::exp_sum(&logits[..], &want_max, &targets, shard, &mut want_exp[..], &mut want_stats).unwrap();
+        let (exp, stats) = (float.room(rows * cols, 0), Float::F32.room(2 * rows, 0));
+        let before = [rows_count, cols_count, U64(10), logits_at.argument(), max.argument(), targets_at.argument()];
+        for out in [&exp, &logits_at] {
+            device.launch("ce_exp_sum", &extents, &[&before[..], &[out.argument(), stats.argument()]].concat());
+            float.expect("exponentials", &float.get(out), &want_exp, 0.0, 0.0);
+            Float::F32.expect("stats", &stats.get::<f32>(), &want_stats, 8.0, 0.0);
+        }
+
+        let rounded = float.rounded(&want_exp);
+        let mut want: Vec<f32> = (0..rows * cols).map(|i| rounded[i] * (grad[i / cols] / want_stats[i / cols])).collect();
+        for (row, target) in targets.iter().enumerate().filter(|(_, target)| (10..10 + cols as i32).contains(target)) {
+            want[row * cols + *target as usize - 10] -= grad[row];
+        }
+        if float == Float::F32 {
+            let mut exp = want_exp.clone();
+            cross_entropy::backward(&mut exp[..], &want_stats, &targets, shard, &grad).unwrap();
+            assert_eq!(exp, want);
+        }
+        let stats = Memory::of(&want_stats, 0);
+        let arguments = [cols_count, U64(10), stats.argument(), targets_at.argument(), grad_at.argument(), exp.argument()];
+        device.launch("ce_backward", &extents, &arguments);
+        float.expect("backward", &float.get(&exp), &want, 0.0, 0.0);
+    }
+}
+
+/// A step written out in f32.
+fn adamw(hyper: [f32; 9], g: f32, [p, m, v]: [f32; 3]) -> [f32; 3] {
+    let [lr, beta1, beta2, eps, decay, correction1, correction2, scale, decoupled] = hyper;
+    let (mut g, mut weight) = (g * scale, p);
+    if decoupled != 0.0 {
+        weight *= 1.0 - lr * decay;
+    } else {
+        g = decay.mul_add(p, g);
+    }
+    let m = beta1.mul_add(m, (1.0 - beta1) * g);
+    let v = beta2.mul_add(v, (1.0 - beta2) * g * g);
+    [weight - lr / correction1 * (m / (v.sqrt() / correction2.sqrt() + eps)), m, v]
+}
+
+#[test]
+fn a_step_of_adamw_over_a_bucket_has_the_bits_of_its_formula_and_rounds_the_model() {
+    for (float, decoupled) in FLOATS.into_iter().flat_map(|float| [(float, 0.0), (float, 1.0)]) {
+        let len = 2055;
+        let hyper = [1e-3, 0.9, 0.95, 1e-8, 0.1, 0.271, 0.142_625, 0.5, decoupled];
+        let [g, p, m] = [1, 2, 3].map(|seed| values(len, seed, 1.0));
+        let v: Vec<f32> = values(len, 4, 1.0).iter().map(|v| v.abs()).collect();
+        let want: Vec<[f32; 3]> = (0..len).map(|i| adamw(hyper, g[i], [p[i], m[i], v[i]])).collect();
+        let hyper = Memory::of(&hyper, 0);
+        for with_model in [true, false] {
+            let [g, p, m, v] = [&g, &p, &m, &v].map(|values| Memory::of(values, 0));
+            let model = float.room(len, 0);
+            let places = [&hyper, &g, &p, &m, &v].map(Memory::argument);
+            let model_at = if with_model { model.argument() } else { NULL };
+            device("adamw", float.name()).launch("adamw", &[len as u64], &[&[U64(len as u64)], &places[..], &[model_at]].concat());
+            for (part, memory) in [&p, &m, &v].into_iter().enumerate() {
+                let want: Vec<f32> = want.iter().map(|state| state[part]).collect();
+                Float::F32.expect("adamw", &memory.get::<f32>(), &want, 0.0, 0.0);
+                if with_model && part == 0 {
+                    float.expect("model", &float.get(&model), &want, 0.0, 0.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sum_of_squares_is_exact() {
+    for float in FLOATS {
+        let len = 70_001;
+        let mut x = values(len, 1, 1e-3);
+        for (i, value) in [3e38, 1e-40, -2e-30, 65504.0, 0.0, 1e-7].into_iter().enumerate() {
+            x[1000 * i + 5] = value;
+        }
+        if float == Float::F16 {
+            x[5] = 1.0;
+        }
+        let x = float.rounded(&x);
+        let sum = |x: &[f32]| {
+            let (x, limbs) = (float.put(x, 0), Memory::of(&[0i64; sum_squares::LIMBS], 0));
+            device("sum_squares", float.name()).launch("sum_squares", &[len as u64], &[U64(len as u64), x.argument(), limbs.argument()]);
+            device("sum_squares", float.name()).launch("sum_squares_carry", &[], &[limbs.argument()]);
+            limbs.get::<i64>()
+        };
+        assert_eq!(sum(&x), cpu_sum(&x));
+        let mut wrong = x.clone();
+        (wrong[7], wrong[8], wrong[69_000]) = (f32::NAN, f32::INFINITY, f32::NEG_INFINITY);
+        // The number itself is then of no use.
+        assert_eq!(sum(&wrong)[20..], cpu_sum(&wrong)[20..]);
+    }
+}
+
+fn cpu_sum(x: &[f32]) -> Vec<i64> {
+    sum_squares::sum_squares(&[Values::F32(x)]).to_vec()
+}
+
+#[test]
+fn what_is_not_finite_is_counted() {
+    for (float, dtype) in FLOATS.into_iter().zip([DType::F32, DType::BF16, DType::F16]) {
+        let mut x = float.rounded(&values(5003, 1, 100.0));
+        (0..40).for_each(|i| x[i * 125] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][i % 3]);
+        let span = Span::new(dtype, 5003).unwrap();
+        kernels::cast::cast(&span, &Span::from_slice(DType::F32, &x).unwrap()).unwrap();
+        let (x, count) = (Memory::of(span.bytes(), 0), Memory::of(&[3u64], 0));
+        device("non_finite", float.name()).launch("non_finite", &[5003], &[U64(5003), x.argument(), count.argument()]);
+        assert_eq!(count.get::<u64>(), [3 + non_finite::non_finite(&span).unwrap()]);
+    }
+}
