@@ -3,7 +3,7 @@ import { comparisonRow, pairsWith, perOperation } from './comparison.ts';
 import { mpiLibraries } from './mpi-libraries.ts';
 import { peerPython } from './peer-python.ts';
 import { reportOf, type Report, type Row } from './report.ts';
-import { playRounds } from './rounds.ts';
+import { forgiving, playRounds } from './rounds.ts';
 import { startGloo, startMpi, startOurs } from './worlds.ts';
 import type { WorldContestant } from './world-contestant.ts';
 
@@ -51,9 +51,10 @@ async function compare(
 ): Promise<Row[]> {
   const players = [];
   for (const world of worlds) players.push(await world.player(`${op} ${bytes}`));
-  // Ranks that outnumber the cores wait for them by themselves.
-  const forgiven = size > availableParallelism();
-  const turns = players.map(({ turn }) => ({ turn: async () => (forgiven ? { ...(await turn()), wait: 0 } : turn()) }));
+  // Ranks that outnumber the cores wait for them by themselves, and so do gloo's and MPI's threads beside theirs where cores are few.
+  const cores = availableParallelism();
+  const waits = (at: number) => size > cores || (at > 0 && 2 * size > cores);
+  const turns = players.map((player, at) => (waits(at) ? forgiving(player) : player));
   const rounds = await playRounds(turns, { wanted: pairs, patience: 3, warmUp: 1 });
   return players
     .slice(1)

@@ -24,8 +24,8 @@ interface Rank {
 }
 
 /** About how long a turn lasts, in microseconds. */
-const turnLasts = 60_000;
-const mostRepeats = 2000;
+const turnLasts = 120_000;
+const mostRepeats = 40_000;
 
 /**
  * Several processes that play as one. Each connects to a socket, says `{ rank, who }`, and answers each line, a setting of some words

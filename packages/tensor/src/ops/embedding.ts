@@ -55,7 +55,7 @@ export function embedding(weight: AnyTensor, tokens: AnyTensor, { firstRow }: Em
   });
 }
 
-/** As `plainGrad`, but a bf16 table gets its gradient without a detour over a whole table of f32: the engine rounds rows that it has summed. */
+/** As `plainGrad`, but a bf16 table gets its gradient without a table of f32 on the way: the engine rounds rows that it has summed. */
 function tableGradient(weight: AnyTensor, write: GradWriter): AnyTensor | null {
   if (!weight.requiresGrad || weight.asParameter !== undefined) return null;
   const grad = empty(weight.shape, weight.dtype);
