@@ -41,7 +41,7 @@ export async function collectives({ pairs = 9, sizes: worlds = [2, 4] }: Collect
     for (const op of ops) for (const bytes of sizes) rows.push(...(await compare([ours, ...peers], { op, bytes }, { size, pairs })));
     for (const world of [ours, ...peers]) await world.end();
   }
-  return reportOf('collectives', rows);
+  return reportOf(`collectives of ${worlds.join(' and ')} ranks`, rows);
 }
 
 async function compare(
