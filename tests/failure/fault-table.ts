@@ -33,7 +33,7 @@ export const faults: readonly Fault[] = [
     operation: 'world',
     culprit: 2,
     code: 'MISMATCH',
-    says: /mismatch on group world: rank 2 called barrier#\d+ .* while rank 0 called allReduce#\d+ f32\[4\] \(loss\)/,
+    says: /mismatch on group world@1: rank 2 called barrier#\d+ .* while rank 0 called allReduce#\d+ f32\[4\] \(loss\)/,
   },
   {
     name: 'count',
@@ -72,7 +72,7 @@ export const faults: readonly Fault[] = [
     culprit: 3,
     code: 'TIMEOUT',
     says: new RegExp(
-      `waited ${limitMs} ms in allReduce#\\d+ f32\\[4\\] \\(loss\\) on group world: rank 3 \\(pid \\d+, alive\\) never joined`,
+      `waited ${limitMs} ms in allReduce#\\d+ f32\\[4\\] \\(loss\\) on group world@1: rank 3 \\(pid \\d+, alive\\) never joined`,
     ),
     withinMs: limitMs,
   },

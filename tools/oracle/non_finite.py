@@ -9,40 +9,12 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from elementwise import BINARY, COMPARE, UNARY
+
 INF, NAN = math.inf, math.nan
 EDGES = [NAN, INF, -INF, 0.0, -0.0, 1.0, -2.5, 1e38]
 ROWS = [[1.0, NAN, 2.0], [INF, 1.0, 2.0], [-INF, 1.0, 2.0], [INF, -INF, 0.0], [INF, INF, 1.0], [-INF, -INF, -INF]]
 
-UNARY = {
-    "neg": torch.neg,
-    "exp": torch.exp,
-    "log": torch.log,
-    "sqrt": torch.sqrt,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "abs": torch.abs,
-    "relu": torch.relu,
-    "gelu": lambda x: functional.gelu(x, approximate="tanh"),
-    "geluErf": functional.gelu,
-    "square": torch.square,
-    "reciprocal": torch.reciprocal,
-    "silu": functional.silu,
-}
-BINARY = {
-    "add": torch.add,
-    "sub": torch.sub,
-    "mul": torch.mul,
-    "div": torch.div,
-    "pow": torch.pow,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
-    "eq": torch.eq,
-    "ne": torch.ne,
-    "lt": torch.lt,
-    "le": torch.le,
-    "gt": torch.gt,
-    "ge": torch.ge,
-}
 REDUCE = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
 NARROW = {"bf16": torch.bfloat16, "f16": torch.float16, "f64": torch.float64}
 
@@ -88,9 +60,9 @@ def main() -> None:
     text = "// Made by tools/oracle/non_finite.py: what PyTorch computes. The numbers are not ours to edit.\n"
     text += f"\n/** The inputs of unary operations and casts. */\nexport const edges = {numbers(edges)} as const;\n"
     text += f"\n/** The inputs of operations on rows, three columns each. */\nexport const rows = {numbers(rows)} as const;\n"
-    text += table("unaryValues", "Unary operations of the edges.", {name: f(edges) for name, f in UNARY.items()})
-    text += table("unarySlopes", "Their gradients, for a gradient of ones.", {name: slope(f, edges) for name, f in UNARY.items()})
-    pairs = {name: f(left, right).float() for name, f in BINARY.items()}
+    text += table("unaryValues", "Unary operations of the edges.", {name: f(edges) for name, (f, *_) in UNARY.items()})
+    text += table("unarySlopes", "Their gradients, for a gradient of ones.", {name: slope(f, edges) for name, (f, *_) in UNARY.items()})
+    pairs = {name: f(left, right).float() for name, f in (BINARY | COMPARE).items()}
     text += table("binaryValues", "Binary operations of each edge with each edge.", pairs)
     text += table("rowReductions", "Reductions of each row.", {name: f(rows, 1) for name, f in REDUCE.items()})
     text += table("columnReductions", "Reductions of each column.", {name: f(rows, 0) for name, f in REDUCE.items()})

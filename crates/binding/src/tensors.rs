@@ -4,7 +4,7 @@ use crate::dispatch::refused;
 use kernels::cast;
 use kernels::gemm::{Values, ValuesMut};
 use std::cell::RefCell;
-use storage::{DType, Slab, Span, not_live};
+use storage::{DType, Element, Slab, Span, not_live};
 
 thread_local! {
     static SLAB: RefCell<Slab> = RefCell::default();
@@ -61,6 +61,11 @@ pub fn same_dtype(spans: &[&Span]) -> Result<DType, String> {
         Some(other) => Err(format!("tensors of {} and {} do not mix. Cast one of them.", dtype.name(), other.dtype().name())),
         None => Ok(dtype),
     }
+}
+
+/// The elements of a tensor that need not be there.
+pub fn slice<T: Element>(span: &Option<Span>) -> Result<Option<&[T]>, String> {
+    span.as_ref().map(Span::slice).transpose()
 }
 
 /// A tensor of f32 or bf16 to read.

@@ -3,22 +3,19 @@
 //!
 //! What would come from other ranks is this rank's own block where blocks are gathered, and zeros elsewhere; reductions leave its own data.
 
-use crate::backend::{Backend, Bell, ControlPlane, GroupSpec, Presence, Transport};
+use crate::alone::Alone;
+use crate::backend::{Backend, Bell, ControlPlane, GroupSpec, Transport};
 use crate::blocks::Blocks;
 use crate::descriptor::Descriptor;
-use crate::failure::Failure;
 use crate::operation::{Fault, Operation, Step};
 use crate::request::Request;
 use crate::solo::{copy_bytes, copy_span};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 use storage::Span;
 
 /// The transport of a rank whose peers do not exist.
 #[derive(Default)]
-pub struct FakeBackend {
-    failure: OnceLock<Failure>,
-}
+pub struct FakeBackend(Alone);
 
 impl FakeBackend {
     /// The largest world that can be faked.
@@ -31,11 +28,11 @@ impl Backend for FakeBackend {
     }
 
     fn control(&self) -> &dyn ControlPlane {
-        self
+        &self.0
     }
 
     fn bell(&self) -> &dyn Bell {
-        self
+        &self.0
     }
 
     fn is_alone(&self) -> bool {
@@ -45,46 +42,6 @@ impl Backend for FakeBackend {
     fn open(&self, spec: &Arc<GroupSpec>) -> Box<dyn Transport> {
         Box::new(FakeTransport(spec.rank))
     }
-}
-
-impl ControlPlane for FakeBackend {
-    fn presence(&self, _rank: u32) -> Presence {
-        Presence::Alive
-    }
-
-    fn pid(&self, _rank: u32) -> u32 {
-        std::process::id()
-    }
-
-    fn enter(&self, _descriptor: &Descriptor) {}
-
-    fn entered(&self, _rank: u32) -> Option<Descriptor> {
-        None
-    }
-
-    fn failure(&self) -> Option<Failure> {
-        self.failure.get().cloned()
-    }
-
-    fn fail(&self, failure: Failure) -> Failure {
-        self.failure.get_or_init(|| failure).clone()
-    }
-
-    fn leave(&self) {}
-}
-
-impl Bell for FakeBackend {
-    fn announce(&self) -> u32 {
-        0
-    }
-
-    fn sleep(&self, _ticket: u32, limit: Option<Duration>) {
-        if limit.is_some() {
-            std::thread::yield_now();
-        }
-    }
-
-    fn ring(&self) {}
 }
 
 /// The transport of a group, of which this is the group rank.

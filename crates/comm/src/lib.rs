@@ -1,6 +1,7 @@
 //! Process groups: operations as state machines over a backend, and one watchdog above every backend.
 
 mod aftermath;
+mod alone;
 mod backend;
 mod blocks;
 mod chunks;

@@ -1,19 +1,16 @@
 //! A group of one rank: everything is a copy, nothing is shared and nothing waits.
 
-use crate::backend::{Backend, Bell, ControlPlane, GroupSpec, Presence, Transport};
+use crate::alone::Alone;
+use crate::backend::{Backend, Bell, ControlPlane, GroupSpec, Transport};
 use crate::descriptor::Descriptor;
-use crate::failure::Failure;
 use crate::operation::{Fault, Operation, Step};
 use crate::request::Request;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 use storage::Span;
 
 /// The transport of a world of one.
 #[derive(Default)]
-pub(crate) struct SoloBackend {
-    failure: OnceLock<Failure>,
-}
+pub(crate) struct SoloBackend(Alone);
 
 impl Backend for SoloBackend {
     fn name(&self) -> &'static str {
@@ -21,11 +18,11 @@ impl Backend for SoloBackend {
     }
 
     fn control(&self) -> &dyn ControlPlane {
-        self
+        &self.0
     }
 
     fn bell(&self) -> &dyn Bell {
-        self
+        &self.0
     }
 
     fn is_alone(&self) -> bool {
@@ -35,46 +32,6 @@ impl Backend for SoloBackend {
     fn open(&self, _spec: &Arc<GroupSpec>) -> Box<dyn Transport> {
         Box::new(SoloTransport)
     }
-}
-
-impl ControlPlane for SoloBackend {
-    fn presence(&self, _rank: u32) -> Presence {
-        Presence::Alive
-    }
-
-    fn pid(&self, _rank: u32) -> u32 {
-        std::process::id()
-    }
-
-    fn enter(&self, _descriptor: &Descriptor) {}
-
-    fn entered(&self, _rank: u32) -> Option<Descriptor> {
-        None
-    }
-
-    fn failure(&self) -> Option<Failure> {
-        self.failure.get().cloned()
-    }
-
-    fn fail(&self, failure: Failure) -> Failure {
-        self.failure.get_or_init(|| failure).clone()
-    }
-
-    fn leave(&self) {}
-}
-
-impl Bell for SoloBackend {
-    fn announce(&self) -> u32 {
-        0
-    }
-
-    fn sleep(&self, _ticket: u32, limit: Option<Duration>) {
-        if limit.is_some() {
-            std::thread::yield_now();
-        }
-    }
-
-    fn ring(&self) {}
 }
 
 /// The transport of a group of one, in a world of any size.

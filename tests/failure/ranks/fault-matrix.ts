@@ -77,12 +77,14 @@ async function runWorld(index: number, { rank, size }: { rank: number; size: num
   const timeoutMs = fault.code === 'TIMEOUT' ? limitMs : patient;
   const [tensorModelParallelSize, env] = [size % 2 === 0 && size > 4 ? 2 : 1, { RANK: rank, LOCAL_RANK: rank }];
   Object.assign(process.env, { MEGATRON_JOB: `${job}-${index}`, WORLD_SIZE: size, LOCAL_WORLD_SIZE: size, ...env });
-  await using ctx = await initializeModelParallel({ tensorModelParallelSize, timeoutMs, slowMs, exitOnFailure: false });
+  // Ranks come to a world when they have done with the one before, one of them perhaps by more than the limit after the others.
+  await using meeting = await initializeModelParallel({ timeoutMs: patient, slowMs: patient, exitOnFailure: false });
   const pids = scope(() => [
-    ...allGather(tensor(Int32Array.of(process.pid)), { group: ctx.world })
+    ...allGather(tensor(Int32Array.of(process.pid)), { group: meeting.world })
       .wait()
       .toArray(),
   ]);
+  await using ctx = await initializeModelParallel({ tensorModelParallelSize, timeoutMs, slowMs });
   step(ctx, 0, fault, () => false);
   let from = Number.NaN;
   try {

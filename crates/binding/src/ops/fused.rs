@@ -4,20 +4,16 @@
 use super::results::{all_apart, apart_all, made, made_all, written_apart};
 use crate::dispatch::{for_values, refused};
 use crate::hot_op::hot_ops;
-use crate::tensors::{apart, optional, same_dtype, span, vector};
-use kernels::attention::{self, Attention, Dropout};
+use crate::tensors::{apart, optional, same_dtype, slice, span, vector};
+use kernels::attention::{self, Attention};
 use kernels::bias_gated::{self, Gate};
 use kernels::cross_entropy::{self, Shard};
 use kernels::embedding::{self, Table};
 use kernels::gemm::Precision;
 use kernels::norm::{self, Gradients, Inputs, Kind, Outputs, Saved, Sums};
+use kernels::random::Dropout;
 use kernels::{adamw, bias_add, bias_gelu};
-use storage::{DType, Element, Span};
-
-/// The elements of a tensor that need not be there.
-fn slice<T: Element>(span: &Option<Span>) -> Result<Option<&[T]>, String> {
-    span.as_ref().map(Span::slice).transpose()
-}
+use storage::{DType, Span};
 
 /// A vector that need not be there, in f32.
 fn optional_vector(op: &str, handle: u32) -> Result<Option<Span>, String> {

@@ -12,15 +12,14 @@
 //! grow in f32 memory of the head and are rounded once.
 
 mod cpu;
-mod dropout;
 
 use crate::disjoint::Disjoint;
 use crate::extent::expect;
 use crate::gemm::{DivideRows, Finish, Operand, Precision, Source, Target, Work, multiply_in};
 use crate::pool;
+use crate::random::Dropout;
 use crate::scratch::Scratch;
 use crate::stored::{Value, spare};
-pub use dropout::Dropout;
 use std::ops::Range;
 
 /// The extents of an attention and what is asked of it.

@@ -4,13 +4,13 @@
 
 mod cpu;
 
-use crate::attention::Dropout;
 use crate::disjoint::{Disjoint, chunk_range};
 use crate::extent::expect;
 use crate::pool;
+use crate::random::Dropout;
 use crate::row_chunks::rows_apart;
 use crate::scratch::Scratch;
-pub use cpu::Stored;
+use crate::stored::Value;
 
 /// What is dropped from and added: elements of T, the bias of B.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ pub struct Extents {
 }
 
 /// The sum of what there is, computed in f32 and rounded once.
-pub fn dropout<T: Stored, B: Stored>(inputs: Inputs<T, B>, extents: Extents, dropout: &Dropout, y: &mut [T]) -> Result<(), String> {
+pub fn dropout<T: Value, B: Value>(inputs: Inputs<T, B>, extents: Extents, dropout: &Dropout, y: &mut [T]) -> Result<(), String> {
     let (Inputs { x, bias, residual }, Extents { seq, batch, cols, first_token }) = (inputs, extents);
     let shape = [seq, batch, cols];
     expect("dropout", "x", x.len(), &shape)?;

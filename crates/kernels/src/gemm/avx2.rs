@@ -1,6 +1,6 @@
 //! AVX2 with FMA: 6 x 16 tiles, 12 accumulators in registers.
 
-use super::kernel::{Kernel, PackedA, Tile, for_rows};
+use super::kernel::{Kernel, PackedA, Tile, for_operand, for_rows};
 use super::operand::{Operand, Source};
 use super::pack::{pack_a, pack_any, pack_rows, readable_in_place};
 use crate::stored::Value;
@@ -20,22 +20,12 @@ impl<const ROUND: bool> Kernel for Avx2<ROUND> {
 
     unsafe fn pack_b(b: Source, depth: usize, cols: usize, panel: *mut f32) {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match b {
-                Source::F32(b) => pack_panel::<f32, ROUND>(b, depth, cols, panel),
-                Source::Bf16(b) => pack_panel::<u16, ROUND>(b, depth, cols, panel),
-            }
-        }
+        unsafe { for_operand!(b => pack_panel::<_, ROUND>(b, depth, cols, panel)) }
     }
 
     unsafe fn pack_a(a: Source, rows: usize, depth: usize, to: *mut f32) -> PackedA {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match a {
-                Source::F32(a) => copy_rows::<f32, ROUND>(a, rows, depth, to),
-                Source::Bf16(a) => copy_rows::<u16, ROUND>(a, rows, depth, to),
-            }
-        }
+        unsafe { for_operand!(a => copy_rows::<_, ROUND>(a, rows, depth, to)) }
     }
 
     fn in_place(a: Source) -> Option<Operand> {

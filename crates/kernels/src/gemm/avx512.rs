@@ -1,7 +1,7 @@
 //! AVX-512 in f32: 12 x 32 tiles, 24 accumulators in registers, A by broadcast, B by two loads a step.
 
 use super::avx512_lanes::{REACH, kept_apart, lanes, multiply_512, prefetch_row, transpose};
-use super::kernel::{Kernel, PackedA, Tile, for_rows, prefetch};
+use super::kernel::{Kernel, PackedA, Tile, for_operand, for_rows, prefetch};
 use super::operand::{Operand, Source};
 use super::pack::{AHEAD, pack_a, pack_any, pack_rows, panel_stride, readable_in_place};
 use crate::stored::Value;
@@ -23,22 +23,12 @@ impl<const ROUND: bool> Kernel for Avx512<ROUND> {
 
     unsafe fn pack_b(b: Source, depth: usize, cols: usize, panel: *mut f32) {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match b {
-                Source::F32(b) => pack_panel::<f32, ROUND>(b, depth, cols, panel),
-                Source::Bf16(b) => pack_panel::<u16, ROUND>(b, depth, cols, panel),
-            }
-        }
+        unsafe { for_operand!(b => pack_panel::<_, ROUND>(b, depth, cols, panel)) }
     }
 
     unsafe fn pack_a(a: Source, rows: usize, depth: usize, to: *mut f32) -> PackedA {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match a {
-                Source::F32(a) => pack_block::<f32, ROUND>(a, rows, depth, to),
-                Source::Bf16(a) => pack_block::<u16, ROUND>(a, rows, depth, to),
-            }
-        }
+        unsafe { for_operand!(a => pack_block::<_, ROUND>(a, rows, depth, to)) }
     }
 
     fn in_place(a: Source) -> Option<Operand> {

@@ -2,7 +2,7 @@
 //! even while they are packed.
 
 use super::avx512_lanes::{REACH, kept_apart, lanes, lanes32, multiply_512, prefetch_row, transpose};
-use super::kernel::{Kernel, PackedA, Tile, for_rows, prefetch};
+use super::kernel::{Kernel, PackedA, Tile, for_operand, for_rows, prefetch};
 use super::operand::{Operand, Source};
 use super::pack::{AHEAD, padded_row, panel_stride};
 use crate::half::f32_to_bf16;
@@ -25,22 +25,12 @@ impl Kernel for Avx512Bf16 {
 
     unsafe fn pack_b(b: Source, depth: usize, cols: usize, panel: *mut f32) {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match b {
-                Source::F32(b) => pack_panel(b, depth, cols, panel),
-                Source::Bf16(b) => pack_panel(b, depth, cols, panel),
-            }
-        }
+        unsafe { for_operand!(b => pack_panel(b, depth, cols, panel)) }
     }
 
     unsafe fn pack_a(a: Source, rows: usize, depth: usize, to: *mut f32) -> PackedA {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match a {
-                Source::F32(a) => pack_block(a, rows, depth, to),
-                Source::Bf16(a) => pack_block(a, rows, depth, to),
-            }
-        }
+        unsafe { for_operand!(a => pack_block(a, rows, depth, to)) }
     }
 
     fn in_place(_: Source) -> Option<Operand> {

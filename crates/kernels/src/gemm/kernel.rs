@@ -112,6 +112,17 @@ macro_rules! for_rows {
 }
 pub(super) use for_rows;
 
+/// Evaluates `$body` with the operand that a source holds, of either type.
+macro_rules! for_operand {
+    ($source:ident => $body:expr) => {
+        match $source {
+            Source::F32($source) => $body,
+            Source::Bf16($source) => $body,
+        }
+    };
+}
+pub(super) use for_operand;
+
 /// Asks for the cache line at `place`, which need not be memory at all.
 #[inline(always)]
 pub(super) fn prefetch<T>(place: *const T) {

@@ -1,6 +1,6 @@
 //! NEON: 6 x 16 tiles, 24 accumulators in registers, A by broadcast, B by four loads a step.
 
-use super::kernel::{Kernel, PackedA, Tile, for_rows, prefetch};
+use super::kernel::{Kernel, PackedA, Tile, for_operand, for_rows, prefetch};
 use super::operand::{Operand, Source};
 use super::pack::{pack_a, pack_any, pack_rows, readable_in_place};
 use crate::stored::Value;
@@ -22,22 +22,12 @@ impl<const ROUND: bool> Kernel for Neon<ROUND> {
 
     unsafe fn pack_b(b: Source, depth: usize, cols: usize, panel: *mut f32) {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match b {
-                Source::F32(b) => pack_panel::<f32, ROUND>(b, depth, cols, panel),
-                Source::Bf16(b) => pack_panel::<u16, ROUND>(b, depth, cols, panel),
-            }
-        }
+        unsafe { for_operand!(b => pack_panel::<_, ROUND>(b, depth, cols, panel)) }
     }
 
     unsafe fn pack_a(a: Source, rows: usize, depth: usize, to: *mut f32) -> PackedA {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match a {
-                Source::F32(a) => pack_a::<f32, 6, ROUND>(a, rows, depth, to),
-                Source::Bf16(a) => pack_a::<u16, 6, ROUND>(a, rows, depth, to),
-            }
-        }
+        unsafe { for_operand!(a => pack_a::<_, 6, ROUND>(a, rows, depth, to)) }
     }
 
     fn in_place(a: Source) -> Option<Operand> {

@@ -1,6 +1,6 @@
 //! Plain loops for any CPU: the compiler makes vectors of them (SSE2 on x86-64).
 
-use super::kernel::{Kernel, PackedA, Tile, for_rows};
+use super::kernel::{Kernel, PackedA, Tile, for_operand, for_rows};
 use super::operand::{Operand, Source};
 use super::pack::{pack_a, pack_any, pack_rows, readable_in_place};
 use crate::stored::Value;
@@ -22,22 +22,12 @@ impl<const ROUND: bool> Kernel for Portable<ROUND> {
 
     unsafe fn pack_b(b: Source, depth: usize, cols: usize, panel: *mut f32) {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match b {
-                Source::F32(b) => pack_panel::<f32, ROUND>(b, depth, cols, panel),
-                Source::Bf16(b) => pack_panel::<u16, ROUND>(b, depth, cols, panel),
-            }
-        }
+        unsafe { for_operand!(b => pack_panel::<_, ROUND>(b, depth, cols, panel)) }
     }
 
     unsafe fn pack_a(a: Source, rows: usize, depth: usize, to: *mut f32) -> PackedA {
         // SAFETY: the caller's promise, handed on.
-        unsafe {
-            match a {
-                Source::F32(a) => pack_a::<f32, 4, ROUND>(a, rows, depth, to),
-                Source::Bf16(a) => pack_a::<u16, 4, ROUND>(a, rows, depth, to),
-            }
-        }
+        unsafe { for_operand!(a => pack_a::<_, 4, ROUND>(a, rows, depth, to)) }
     }
 
     fn in_place(a: Source) -> Option<Operand> {

@@ -4,6 +4,7 @@
 //! @source Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
 pub(crate) mod cpu;
+mod dropout;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use crate::half::{f32_to_bf16, f32_to_f16};
 use crate::layout::Layout;
 use crate::pool;
 use cpu::{Blocks, GROUP_VALUES};
+pub use dropout::Dropout;
 use storage::{DType, Element, Span};
 
 /// The distribution to draw from.

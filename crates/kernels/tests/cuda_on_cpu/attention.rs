@@ -3,9 +3,10 @@
 use crate::device::{Argument::*, NULL, device};
 use crate::memory::{FLOATS, Float, Memory, values};
 use crate::rows::philox;
-use kernels::attention::{self, Attention, Dropout};
+use kernels::attention::{self, Attention};
 use kernels::cuda::AttentionShape;
 use kernels::gemm::Precision;
+use kernels::random::Dropout;
 
 /// What is attended, in a fused buffer `[seq, batch, q heads | k heads | v heads, d]`.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 //! is the same on every layout and when the backward pass draws it again. A place is (sample, head, row) and a number in the row:
 //! (sample, head, query) and key for probabilities, (sample, 0, token) and channel for activations.
 
-use crate::random::cpu::philox;
+use super::cpu::philox;
 use crate::simd::multiversion;
 
 /// A dropout.
