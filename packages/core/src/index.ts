@@ -158,18 +158,22 @@ export {
 } from '@megatron-ts/training';
 export type { GenerateOptions, ParameterCount, ProgressOptions, RunHeader, StepMetrics } from '@megatron-ts/training';
 export {
+  describedPlace,
   GPTEmbedding,
   GPTModel,
+  gptPresets,
   LanguageModelHead,
   LayerNorm,
   ParallelAttention,
   ParallelMLP,
+  parameterCount,
   PositionEmbedding,
   RMSNorm,
   TransformerLayer,
 } from '@megatron-ts/transformer';
 export type {
   Activation,
+  DescribedPlaceOptions,
   GPTConfig,
   GPTEmbeddingOptions,
   GPTModelOptions,

@@ -1,0 +1,27 @@
+import type { GPTConfig } from './gpt-options.ts';
+
+type Sizes = Pick<GPTConfig, 'maxSequenceLength' | 'hiddenSize' | 'numLayers' | 'numAttentionHeads'>;
+
+/** The vocabulary and the settings that all of GPT-2's successors keep. */
+function gpt(maxSequenceLength: number, [numLayers, hiddenSize, numAttentionHeads]: readonly [number, number, number]): GPTConfig {
+  return { vocabSize: 50257, maxSequenceLength, hiddenSize, numLayers, numAttentionHeads } satisfies Sizes & GPTConfig;
+}
+
+/**
+ * Published sizes of models with GPT-2's architecture: `new GPTModel({ ctx, ...gptPresets['gpt2-124m'] })`.
+ * @source Radford et al. 2019, table 2; Brown et al. 2020, table 2.1; Smith et al. 2022, section 2.1; Narayanan et al. 2021, table 1
+ */
+export const gptPresets = {
+  'gpt2-124m': gpt(1024, [12, 768, 12]),
+  'gpt2-355m': gpt(1024, [24, 1024, 16]),
+  'gpt2-774m': gpt(1024, [36, 1280, 20]),
+  'gpt2-1.5b': gpt(1024, [48, 1600, 25]),
+  'gpt3-125m': gpt(2048, [12, 768, 12]),
+  'gpt3-1.3b': gpt(2048, [24, 2048, 16]),
+  'gpt3-6.7b': gpt(2048, [32, 4096, 32]),
+  'gpt3-175b': gpt(2048, [96, 12288, 96]),
+  'megatron-18b': gpt(2048, [40, 6144, 48]),
+  'megatron-145b': gpt(2048, [80, 12288, 96]),
+  'mt-nlg-530b': gpt(2048, [105, 20480, 128]),
+  'megatron-1t': gpt(2048, [128, 25600, 160]),
+} as const satisfies Readonly<Record<string, GPTConfig>>;

@@ -1,0 +1,52 @@
+import { memoryStats } from '@megatron-ts/tensor';
+import { describedPlace, GPTModel, gptPresets, parameterCount } from '@megatron-ts/transformer';
+import { describe, expect, it } from 'vitest';
+
+/** Numbers of parameters of the published weights, to the last one. */
+const exact = {
+  // Files of the weights at https://huggingface.co/openai-community: gpt2, gpt2-medium, gpt2-large, gpt2-xl.
+  'gpt2-124m': 124_439_808,
+  'gpt2-355m': 354_823_168,
+  'gpt2-774m': 774_030_080,
+  'gpt2-1.5b': 1_557_611_200,
+} as const;
+
+/** Billions, as the papers round them. */
+const rounded = {
+  // Brown et al. 2020, table 2.1; the paper counts the two smallest a little higher than its own sizes give.
+  'gpt3-6.7b': '6.7',
+  'gpt3-175b': '175',
+  // Narayanan et al. 2021, table 1, whose vocabulary is padded to 51200.
+  'megatron-18b': '18.4',
+  'megatron-145b': '145.6',
+  'megatron-1t': '1008.0',
+  // Smith et al. 2022, abstract.
+  'mt-nlg-530b': '530',
+} as const;
+
+function countOf(name: keyof typeof gptPresets, vocabSize?: number): number {
+  const config = gptPresets[name];
+  return parameterCount(new GPTModel({ ctx: describedPlace(), ...config, ...(vocabSize === undefined ? {} : { vocabSize }) }));
+}
+
+describe('presets of GPT models', () => {
+  it.each(Object.entries(exact))('%s has %i parameters, as the published weights', (name, count) => {
+    expect(countOf(name as keyof typeof exact)).toBe(count);
+  });
+
+  it.each(Object.entries(rounded))('%s has %s billion parameters, as the paper says, and takes no memory', (name, billions) => {
+    const before = memoryStats().liveBytes;
+    const isNarayanan = name.startsWith('megatron');
+    const count = countOf(name as keyof typeof rounded, isNarayanan ? 51_200 : undefined) / 1e9;
+    expect(count.toFixed((billions.split('.')[1] ?? '').length)).toBe(billions);
+    expect(memoryStats().liveBytes).toBe(before);
+  });
+
+  it('counts the same on any tensor-parallel layout, and the stages of a pipeline add up', () => {
+    const config = gptPresets['gpt2-124m'];
+    const on = (place: Parameters<typeof describedPlace>[0]) => parameterCount(new GPTModel({ ctx: describedPlace(place), ...config }));
+    expect(on({ tensorModelParallelSize: 4, rank: 3 })).toBe(exact['gpt2-124m']);
+    const stages = [0, 1, 2, 3].map((rank) => on({ pipelineModelParallelSize: 4, rank }));
+    expect(stages.reduce((a, b) => a + b)).toBe(exact['gpt2-124m']);
+  });
+});
