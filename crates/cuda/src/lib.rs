@@ -7,6 +7,8 @@ mod driver;
 mod error;
 mod library;
 mod memory;
+mod nccl;
+mod work;
 
 pub use compile::{Cache, Compiled, Compiler, Source};
 pub use doctor::{DeviceReport, Diagnosis, doctor};
@@ -14,3 +16,5 @@ pub use driver::{Argument, Device, Event, Kernel, Launch, Module, Stream, Toolki
 pub use error::{Code, Error};
 pub use library::{Environment, LibraryReport, LibraryState, Version};
 pub use memory::{Block, PoolStats};
+pub use nccl::{Batch, Communicator, Config, Nccl, Part, Reduction, Registration, UniqueId};
+pub use work::Work;

@@ -1,12 +1,45 @@
 //! Events.
 
-use crate::state::{Event, INVALID_VALUE, NOT_READY, SUCCESS, State, call, give};
+use crate::state::{Event, INVALID_VALUE, NOT_READY, SUCCESS, State, call, give, state};
 use std::ffi::{c_uint, c_void};
 use std::ptr;
+use std::time::Duration;
 
 /// Completes the events of a stream, as the passing of time would.
 pub fn complete(state: &mut State, stream: usize) {
+    if is_busy(state, stream) {
+        return;
+    }
     state.events.values_mut().filter(|event| event.stream == stream).for_each(|event| event.is_done = true);
+}
+
+/// Whether another library has something under way in a stream.
+pub fn is_busy(state: &State, stream: usize) -> bool {
+    state.under_way.get(&stream).is_some_and(|&count| count > 0)
+}
+
+/// Runs `body` once nothing is under way in the stream that `of` tells: what a call that waits does.
+pub fn once_idle(name: &str, of: impl Fn(&State) -> Option<usize>, body: impl FnOnce(&mut State) -> u32) -> u32 {
+    loop {
+        let held = state();
+        if !of(&held).is_some_and(|stream| is_busy(&held, stream)) {
+            break;
+        }
+        drop(held);
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    call(name, body)
+}
+
+/// Counts what another library has under way in a stream; its events complete when there is nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn fake_cuda_pend(stream: usize, by: isize) {
+    let mut state = state();
+    let count = state.under_way.entry(stream).or_default();
+    *count += by;
+    if *count == 0 && !state.held.contains(&stream) {
+        complete(&mut state, stream);
+    }
 }
 
 /// # Safety
@@ -25,7 +58,7 @@ pub unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, _flags: c_uint) 
 pub extern "C" fn cuEventRecord(event: *mut c_void, stream: *mut c_void) -> u32 {
     call("cuEventRecord", |state| {
         let (handle, stream) = (event.addr(), stream.addr());
-        let is_done = !state.held.contains(&stream);
+        let is_done = !state.held.contains(&stream) && !is_busy(state, stream);
         let Some(event) = state.events.get_mut(&handle) else { return INVALID_VALUE };
         *event = Event { stream, is_done };
         state.note(format!("event {handle} in stream {stream}"));
@@ -44,7 +77,8 @@ pub extern "C" fn cuEventQuery(event: *mut c_void) -> u32 {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventSynchronize(event: *mut c_void) -> u32 {
-    call("cuEventSynchronize", |state| {
+    let stream = |state: &State| state.events.get(&event.addr()).filter(|found| !found.is_done).map(|found| found.stream);
+    once_idle("cuEventSynchronize", stream, |state| {
         let Some(found) = state.events.get_mut(&event.addr()) else { return INVALID_VALUE };
         found.is_done = true;
         state.note(format!("synchronize event {}", event.addr()));

@@ -2,13 +2,15 @@
 //! errors come when they are asked for. Copies of the file under other names stand for the other libraries; each has a state of its own.
 //!
 //! `fake_cuda_control` takes words: `reset`, settings such as `devices=2`, `hold=3` and `release=3` for a stream whose events shall not
-//! complete meanwhile. A process that cannot call it sets `MEGATRON_FAKE_CUDA` to the same words.
+//! complete meanwhile. In NCCL `fail_rank=1` lets functions fail for that rank alone, `async=1:6` tells it of an error, `hang=1` keeps
+//! collectives from ending. A process that cannot call it sets `MEGATRON_FAKE_CUDA` to the same words.
 
 mod control;
 mod device;
 mod event;
 mod launch;
 mod memory;
+mod nccl;
 mod nvrtc;
 mod settings;
 mod state;

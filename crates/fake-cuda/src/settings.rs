@@ -23,6 +23,16 @@ pub struct Settings {
     pub cudnn: i32,
     /// What that of NCCL answers.
     pub nccl: i32,
+    /// Where functions of NCCL fail: this rank alone; None for all.
+    pub failing_rank: Option<i32>,
+    /// A rank that NCCL tells of an error, and which.
+    pub async_error: Option<(i32, u32)>,
+    /// Whether collectives never end.
+    pub hangs: bool,
+    /// Whether NCCL has no words of its own about an error.
+    pub is_silent: bool,
+    /// Where the driver's `fake_cuda_pend` lies; 0 when nobody is told.
+    pub driver_pend: usize,
 }
 
 impl Default for Settings {
@@ -38,6 +48,11 @@ impl Default for Settings {
             cublas: 130100,
             cudnn: 91900,
             nccl: 22809,
+            failing_rank: None,
+            async_error: None,
+            hangs: false,
+            is_silent: false,
+            driver_pend: 0,
         }
     }
 }
@@ -56,6 +71,14 @@ impl Settings {
             "cublas" => self.cublas = value.parse().ok()?,
             "cudnn" => self.cudnn = value.parse().ok()?,
             "nccl" => self.nccl = value.parse().ok()?,
+            "fail_rank" => self.failing_rank = Some(value.parse().ok()?),
+            "async" => {
+                let (rank, status) = value.split_once(':')?;
+                self.async_error = Some((rank.parse().ok()?, status.parse().ok()?));
+            }
+            "hang" => self.hangs = value == "1",
+            "silent" => self.is_silent = value == "1",
+            "pend" => self.driver_pend = value.parse().ok()?,
             "fail" => {
                 let [function, status, after] = value.splitn(3, ':').collect::<Vec<_>>().try_into().ok()?;
                 self.failing = Some((function.to_owned(), status.parse().ok()?, after.parse().ok()?));

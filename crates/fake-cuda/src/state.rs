@@ -1,5 +1,6 @@
 //! What the played machine remembers.
 
+use crate::nccl::Played;
 use crate::settings::Settings;
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, MutexGuard};
@@ -43,6 +44,10 @@ pub struct State {
     pub contexts: usize,
     pub launches: usize,
     pub sticky: Option<u32>,
+    /// Operations of another library under way in each stream.
+    pub under_way: HashMap<usize, isize>,
+    /// What NCCL remembers.
+    pub played: Played,
 }
 
 impl State {

@@ -28,14 +28,18 @@ pub extern "C" fn cuStreamDestroy_v2(stream: *mut c_void) -> u32 {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamSynchronize(stream: *mut c_void) -> u32 {
-    call("cuStreamSynchronize", |state| {
-        if !state.streams.contains(&stream.addr()) {
-            return INVALID_VALUE;
-        }
-        state.note(format!("synchronize stream {}", stream.addr()));
-        event::complete(state, stream.addr());
-        SUCCESS
-    })
+    event::once_idle(
+        "cuStreamSynchronize",
+        |_| Some(stream.addr()),
+        |state| {
+            if !state.streams.contains(&stream.addr()) {
+                return INVALID_VALUE;
+            }
+            state.note(format!("synchronize stream {}", stream.addr()));
+            event::complete(state, stream.addr());
+            SUCCESS
+        },
+    )
 }
 
 #[unsafe(no_mangle)]

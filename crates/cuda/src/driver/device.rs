@@ -3,6 +3,7 @@
 use super::calls::{Calls, SUCCESS};
 use super::stream::{self, Stream};
 use super::toolkit::Toolkit;
+use super::works::Works;
 use super::{devices, sticky};
 use crate::doctor::DeviceReport;
 use crate::error::{Code, Error};
@@ -26,6 +27,7 @@ struct Open {
     /// The first error that damaged the context.
     fault: OnceLock<Error>,
     last_kernel: Mutex<Option<Arc<str>>>,
+    works: Works,
 }
 
 // SAFETY: the driver's handles may be used on any thread, once the context is made current there.
@@ -46,7 +48,8 @@ impl Device {
             return Err(sticky::failed(index, "cuDevicePrimaryCtxRetain", calls, status));
         }
         let (streams, pool, fault) = (Default::default(), OnceLock::new(), OnceLock::new());
-        let open = Open { toolkit: Arc::clone(toolkit), report, handle, context, streams, pool, fault, last_kernel: Mutex::new(None) };
+        let toolkit = Arc::clone(toolkit);
+        let open = Open { toolkit, report, handle, context, streams, pool, fault, last_kernel: Mutex::new(None), works: Works::default() };
         let device = Device(Arc::new(open));
         for stream in Stream::ALL {
             _ = device.0.streams[stream as usize].set(stream::create(&device, stream)?);
@@ -69,6 +72,20 @@ impl Device {
     /// The error that made it unusable.
     pub fn fault(&self) -> Option<Error> {
         self.0.fault.get().cloned()
+    }
+
+    /// Whether the two are the same.
+    pub(crate) fn is(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn works(&self) -> &Works {
+        &self.0.works
+    }
+
+    /// Makes its context that of this thread, for a library which expects that.
+    pub(crate) fn enter(&self) -> Result<(), Error> {
+        self.run("cuCtxSetCurrent", |_| SUCCESS)
     }
 
     pub(crate) fn toolkit(&self) -> &Arc<Toolkit> {

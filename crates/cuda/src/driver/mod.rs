@@ -8,6 +8,7 @@ mod module;
 mod sticky;
 mod stream;
 mod toolkit;
+mod works;
 
 pub(crate) use calls::{Calls, OUT_OF_MEMORY};
 pub use device::Device;

@@ -6,12 +6,14 @@ use crate::compile::Nvrtc;
 use crate::doctor::DeviceReport;
 use crate::error::{Code, Error};
 use crate::library::{Environment, Kind, Scan, Shared, scan};
+use crate::nccl::Nccl;
 use std::sync::Arc;
 
 /// The driver and NVRTC of this machine; the libraries that NVRTC needs, and those without a table here, are open beside them.
 pub struct Toolkit {
     pub(crate) calls: Calls,
     pub(crate) nvrtc: Nvrtc,
+    nccl: Result<Nccl, Error>,
 }
 
 impl Toolkit {
@@ -23,7 +25,14 @@ impl Toolkit {
         }
         let calls = Calls::find(opened(&found, Kind::Driver)?)?;
         let nvrtc = Nvrtc::of(opened(&found, Kind::Nvrtc)?)?;
-        Ok(Arc::new(Toolkit { calls, nvrtc }))
+        let nccl = found.with_version(Kind::Nccl).map_err(|refusal| Error::new(Code::Library, refusal));
+        let nccl = nccl.and_then(|(library, version)| Nccl::of(library, version));
+        Ok(Arc::new(Toolkit { calls, nvrtc, nccl }))
+    }
+
+    /// NCCL, or why it is not there.
+    pub fn nccl(&self) -> Result<&Nccl, Error> {
+        self.nccl.as_ref().map_err(Clone::clone)
     }
 
     /// All devices.

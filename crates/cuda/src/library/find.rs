@@ -19,6 +19,15 @@ impl Scan {
         self.open.iter().find(|(found, _)| *found == kind).map(|(_, shared)| shared)
     }
 
+    /// A library with its version, or why it was not found.
+    pub fn with_version(&self, kind: Kind) -> Result<(&Shared, Version), String> {
+        let report = ORDER.iter().zip(&self.reports).find_map(|(&other, report)| (other == kind).then_some(report));
+        match (self.get(kind), report.map(|report| &report.state)) {
+            (Some(shared), Some(LibraryState::Found { version, .. })) => Ok((shared, *version)),
+            _ => Err(report.and_then(LibraryReport::refusal).unwrap_or_default()),
+        }
+    }
+
     /// The sentence about the first library that is needed and was not found.
     pub fn refusal(&self) -> Option<String> {
         self.reports.iter().filter(|report| report.is_needed).find_map(LibraryReport::refusal)

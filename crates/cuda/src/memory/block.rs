@@ -2,8 +2,15 @@
 
 use crate::driver::{Device, Stream};
 use crate::error::Error;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use storage::Category;
+
+/// Where memory came from that is not the pool's.
+pub(crate) trait Lender: Send + Sync {
+    /// Takes it back; all streams that used it have passed.
+    fn take_back(&self, device: &Device, address: u64);
+}
 
 /// Bytes on a device; they go back to the pool when dropped, in the order of the stream that they were taken for.
 pub struct Block {
@@ -14,6 +21,7 @@ pub struct Block {
     category: AtomicU8,
     /// A bit for each other stream that uses it.
     users: AtomicU8,
+    lender: Option<Arc<dyn Lender>>,
 }
 
 impl Block {
@@ -21,7 +29,20 @@ impl Block {
     pub fn new(device: &Device, home: Stream, bytes: usize) -> Result<Block, Error> {
         let category = Category::current();
         let address = device.pool()?.allocate(device, home, bytes, category)?;
-        Ok(Block { device: device.clone(), address, bytes, home, category: AtomicU8::new(category as u8), users: AtomicU8::new(0) })
+        Ok(Block::at(device, home, (address, bytes), category, None))
+    }
+
+    /// Memory of a lender, counted like that of the pool.
+    pub(crate) fn lent(device: &Device, home: Stream, place: (u64, usize), lender: Arc<dyn Lender>) -> Result<Block, Error> {
+        let category = Category::current();
+        device.pool()?.count_block(place.1, category);
+        Ok(Block::at(device, home, place, category, Some(lender)))
+    }
+
+    fn at(device: &Device, home: Stream, place: (u64, usize), category: Category, lender: Option<Arc<dyn Lender>>) -> Block {
+        let (address, bytes) = place;
+        let (category, users) = (AtomicU8::new(category as u8), AtomicU8::new(0));
+        Block { device: device.clone(), address, bytes, home, category, users, lender }
     }
 
     /// Tells that another stream uses it too: after the last handle is gone it stays until that stream has come to that point.
@@ -75,8 +96,15 @@ impl Drop for Block {
     fn drop(&mut self) {
         let users = *self.users.get_mut();
         let users = Stream::ALL.into_iter().filter(|&stream| users & (1 << stream as u8) != 0);
-        if let Ok(pool) = self.device.pool() {
-            pool.release(&self.device, (self.address, self.bytes), self.home, users, named(*self.category.get_mut()));
+        let Ok(pool) = self.device.pool() else { return };
+        let category = named(*self.category.get_mut());
+        if let Some(lender) = &self.lender {
+            // Its lender knows no streams: this thread waits. Such blocks live as long as a model.
+            _ = users.chain([self.home]).try_for_each(|stream| self.device.synchronize(stream));
+            lender.take_back(&self.device, self.address);
+            pool.discount_block(self.bytes, category);
+        } else {
+            pool.release(&self.device, (self.address, self.bytes), self.home, users, category);
         }
     }
 }

@@ -6,5 +6,6 @@ mod pool;
 mod usage;
 
 pub use block::Block;
+pub(crate) use block::Lender;
 pub(crate) use pool::Pool;
 pub use usage::PoolStats;

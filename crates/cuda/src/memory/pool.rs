@@ -56,11 +56,23 @@ impl Pool {
     pub fn allocate(&self, device: &Device, home: Stream, bytes: usize, category: Category) -> Result<u64, Error> {
         self.collect(device);
         let address = if bytes == 0 { 0 } else { self.take(device, home, bytes)? };
+        self.count_block(bytes, category);
+        Ok(address)
+    }
+
+    /// Counts a block, the pool's own or lent.
+    pub fn count_block(&self, bytes: usize, category: Category) {
         let stats = &mut self.held().stats;
         stats.count(category, bytes);
         stats.live_blocks += 1;
         stats.allocations += 1;
-        Ok(address)
+    }
+
+    /// Counts it no longer.
+    pub fn discount_block(&self, bytes: usize, category: Category) {
+        let stats = &mut self.held().stats;
+        stats.discount(category, bytes);
+        stats.live_blocks -= 1;
     }
 
     /// Takes memory from the driver: when there is none, once more after all that can be given back has been.
@@ -128,9 +140,8 @@ impl Pool {
     pub fn release(&self, device: &Device, place: (u64, usize), home: Stream, users: impl Iterator<Item = Stream>, category: Category) {
         let (address, bytes) = place;
         let events: Result<Vec<RawEvent>, Error> = users.map(|user| device.record_raw(user)).collect();
+        self.discount_block(bytes, category);
         let mut held = self.held();
-        held.stats.discount(category, bytes);
-        held.stats.live_blocks -= 1;
         match events {
             _ if bytes == 0 => {}
             Err(_) => held.stats.leaked_bytes += bytes,

@@ -11,9 +11,9 @@ use std::{env, fs, process};
 
 pub const DRIVER: &str = "libcuda.so.1";
 pub const NVRTC: &str = "libnvrtc.so.13";
+pub const NCCL: &str = "libnccl.so.2";
 pub const NEEDED: [&str; 4] = [DRIVER, NVRTC, "libnvrtc-builtins.so.13.0", "libcublasLt.so.13"];
-pub const ALL: [&str; 7] =
-    [DRIVER, NVRTC, "libnvrtc-builtins.so.13.0", "libcublasLt.so.13", "libcublas.so.13", "libcudnn.so.9", "libnccl.so.2"];
+pub const ALL: [&str; 7] = [DRIVER, NVRTC, "libnvrtc-builtins.so.13.0", "libcublasLt.so.13", "libcublas.so.13", "libcudnn.so.9", NCCL];
 
 /// A folder that goes when the test ends.
 pub struct Folder(pub PathBuf);
@@ -130,4 +130,68 @@ impl Machine {
         let source = Source { name: "test", text, options: &[] };
         Module::load(&self.device, &Compiler::new(&self.device, None).compile(source).unwrap().cubin).unwrap()
     }
+}
+
+/// Several devices of one machine, one for each rank, with NCCL between them.
+pub struct Ranks {
+    pub devices: Vec<Device>,
+    pub toolkit: Arc<Toolkit>,
+    pub folder: Folder,
+}
+
+impl Ranks {
+    /// `words` are for NCCL.
+    pub fn new(count: usize, words: &str) -> Ranks {
+        Ranks::without(count, words, "")
+    }
+
+    /// The same with an NCCL that lacks a function.
+    pub fn without(count: usize, words: &str, function: &str) -> Ranks {
+        let folder = Folder::new();
+        folder.install_all();
+        if !function.is_empty() {
+            forget(&folder.0.join(NCCL), function);
+        }
+        control(&folder.0.join(DRIVER), &format!("devices={count}"));
+        control(&folder.0.join(NCCL), &format!("pend={} {words}", pend(&folder.0.join(DRIVER))));
+        let toolkit = Toolkit::find(&Environment::only(&[("MEGATRON_CUDA_LIBS", folder.text())])).unwrap();
+        let devices = (0..count).map(|index| Device::open(&toolkit, index).unwrap()).collect();
+        control(&folder.0.join(DRIVER), "forget");
+        Ranks { devices, toolkit, folder }
+    }
+
+    pub fn tell(&self, words: &str) {
+        control(&self.folder.0.join(NCCL), words);
+    }
+
+    /// What was asked of NCCL.
+    pub fn log(&self) -> Vec<String> {
+        log(&self.folder.0.join(NCCL))
+    }
+
+    /// What was asked of the driver since the devices were opened.
+    pub fn driver_log(&self) -> Vec<String> {
+        log(&self.folder.0.join(DRIVER))
+    }
+}
+
+/// Where the driver's copy counts what another library has under way.
+fn pend(path: &Path) -> usize {
+    // SAFETY: the fake has this function; the library stays open, since the address is used.
+    unsafe {
+        let library = Library::new(path).unwrap();
+        let address = *library.get::<extern "C" fn(usize, isize)>("fake_cuda_pend").unwrap() as usize;
+        std::mem::forget(library);
+        address
+    }
+}
+
+/// Takes a function's name out of the copy at `path`, as if it were an older version.
+fn forget(path: &Path, function: &str) {
+    let mut bytes = fs::read(path).unwrap();
+    let name = format!("\0{function}\0");
+    let at: Vec<usize> = bytes.windows(name.len()).enumerate().filter(|(_, part)| *part == name.as_bytes()).map(|(at, _)| at).collect();
+    assert!(!at.is_empty(), "{function} is not in the fake");
+    at.into_iter().for_each(|at| bytes[at + 1] = b'_');
+    fs::write(path, bytes).unwrap();
 }
