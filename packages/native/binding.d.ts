@@ -363,12 +363,6 @@ export declare function normBackward(kind: number, operands: Uint32Array, rows: 
 /** residual + (x + bias): x and residual [rows, cols], bias [cols]; 0 for a bias or a residual that is not there. */
 export declare function biasAdd(x: number, bias: number, residual: number, rows: number, cols: number): number
 
-/** Attention over qkv [seq, batch, 3 * heads * headDim]; outs: out [seq, batch, heads * headDim] and lse [batch, heads, seq]. settings [seq, batch, heads, headDim, causal, window (0 for none), bf16 products of f32, key0, key1, firstSample, firstHead]; `dropout` is the share of probabilities left out, drawn by the key and the place in the whole model. */
-export declare function attention(qkv: number, settings: Uint32Array, dropout: number, outs: Uint32Array): void
-
-/** The gradient of qkv. */
-export declare function attentionBackward(qkv: number, out: number, lse: number, grad: number, settings: Uint32Array, dropout: number): number
-
 /** The rows of weight [rows, cols] that index (i32) names, counted from token `start` on; tokens outside give zeros when partial, else they are refused. */
 export declare function embedding(weight: number, index: number, start: number, rows: number, cols: number, partial: boolean): number
 
@@ -398,6 +392,12 @@ export declare function biasGated(gate: number, x: number, bias: number, rows: n
 
 /** The gradient of x; that of bias goes to dBias [2 * cols], or 0 for none. */
 export declare function biasGatedBackward(gate: number, x: number, bias: number, grad: number, rows: number, cols: number, dBias: number, accumulate: boolean): number
+
+/** Attention of operands [q [queries, batch, heads * headDim], kv [keys, batch, 2 * keyHeads * headDim], querySegments [queries, batch], keySegments [keys, batch], bias [heads, queries, keys]], 0 for those that are not there; without kv, q holds all of them. outs: out [queries, batch, heads * headDim] and lse [batch, heads, queries]. settings [queries, keys, batch, heads, keyHeads, headDim, causal, window (0 for none), bf16 products of f32, key0, key1, firstSample, firstHead]; `dropout` is the share of probabilities left out, drawn by the key and the place in the whole model; `scale` multiplies the scores. */
+export declare function attention(operands: Uint32Array, settings: Uint32Array, dropout: number, scale: number, outs: Uint32Array): void
+
+/** The gradients of the same operands; saved [out, lse, grad]. outs: dq, then dkv where there is kv, then dBias where it is wanted. */
+export declare function attentionBackward(operands: Uint32Array, saved: Uint32Array, settings: Uint32Array, dropout: number, scale: number, wantsBias: boolean, outs: Uint32Array): void
 
 /** `batch` products: a [m, k] or [k, m] times b [k, n] or [n, k] gives [batch, m, n] of a's type; layout [batch, m, n, k, aBatchStride, bBatchStride, transA, transB]. */
 export declare function matmul(a: number, b: number, layout: Uint32Array, compute?: number): number

@@ -12,6 +12,7 @@ const singleOnly = new Set([
   'biasGeglu',
   'biasGelu',
   'biasSwiglu',
+  'crossAttention',
   'crossEntropy',
   'embedding',
   'layerNorm',

@@ -4,11 +4,13 @@ import {
   addLayerNorm,
   addRmsNorm,
   type AnyTensor,
+  type AttentionOptions,
   biasAdd,
   biasGeglu,
   biasGelu,
   biasSwiglu,
   cat,
+  crossAttention,
   crossEntropy,
   div,
   type DType,
@@ -80,6 +82,17 @@ const numbers = (value: unknown): number[] => value as number[];
 /** The two results of a norm of a sum, one after the other. */
 const both = ({ sum, normed }: { readonly sum: AnyTensor; readonly normed: AnyTensor }): AnyTensor => cat([sum, normed]);
 
+/** Options of an attention; those `named` whose argument is true are the tensors of `rest`, in turn. */
+const attentionOptions = (args: Args, rest: readonly AnyTensor[], named: readonly string[]): AttentionOptions => {
+  const { numHeads, numKeyValueHeads, scale } = args;
+  return {
+    numHeads: numHeads as number,
+    numKeyValueHeads: numKeyValueHeads as number | undefined,
+    scale: (scale ?? undefined) as number | undefined,
+    ...Object.fromEntries(named.filter((name) => args[name] === true).map((name, index) => [name, rest[index]])),
+  };
+};
+
 /** Each operation as the goldens call it. */
 const runs: Record<string, Run> = {
   ...named(
@@ -105,8 +118,12 @@ const runs: Record<string, Run> = {
   gather: ([x, index], { dim }) => gather(x as AnyTensor, dim as number, index as AnyTensor),
   matmul: ([a, b]) => matmul(a as AnyTensor, b as AnyTensor),
   linear: ([x, weight, bias]) => linear(x as AnyTensor, weight as AnyTensor, bias as AnyTensor),
-  selfAttention: ([qkv], { numHeads, causal, window }) =>
-    selfAttention(qkv as AnyTensor, { numHeads: numHeads as number, causal: causal === true, window: window as number | undefined }),
+  selfAttention: ([qkv, ...rest], { causal, window, ...args }) => {
+    const options = { ...attentionOptions(args, rest, ['segments', 'bias']), causal: causal === true };
+    return selfAttention(qkv as AnyTensor, { ...options, window: (window ?? undefined) as number | undefined });
+  },
+  crossAttention: ([q, kv, ...rest], args) =>
+    crossAttention(q as AnyTensor, kv as AnyTensor, attentionOptions(args, rest, ['querySegments', 'keySegments', 'bias'])),
   biasAdd: ([x, bias, residual]) => biasAdd(x as AnyTensor, bias, residual),
   biasGeglu: ([x, bias]) => biasGeglu(x as AnyTensor, bias),
   biasSwiglu: ([x, bias]) => biasSwiglu(x as AnyTensor, bias),

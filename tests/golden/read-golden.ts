@@ -19,9 +19,18 @@ export interface GoldenCase {
 }
 
 /** Files of cases; `manifest.json` says what made them. */
-export const caseFiles = ['unary', 'binary', 'choosing', 'reducing', 'views', 'products', 'mixing', 'norming', 'looking-up'].map(
-  (family) => `ops-${family}.json`,
-);
+export const caseFiles = [
+  'unary',
+  'binary',
+  'choosing',
+  'reducing',
+  'views',
+  'products',
+  'mixing',
+  'attending',
+  'norming',
+  'looking-up',
+].map((family) => `ops-${family}.json`);
 
 /** A golden in JSON. */
 export function readGolden<T>(name: string): T {

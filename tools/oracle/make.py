@@ -13,6 +13,7 @@ import torch
 
 sys.dont_write_bytecode = True  # the repository stays as it was
 
+import attention
 import bf16
 import draws
 import elementwise
@@ -31,6 +32,7 @@ FILES = {
     "ops-views.json": shaping.views,
     "ops-products.json": shaping.products,
     "ops-mixing.json": fused.mixing,
+    "ops-attending.json": attention.attending,
     "ops-norming.json": fused.norming,
     "ops-looking-up.json": fused.looking_up,
     "ops-bf16.json": bf16.bf16,

@@ -5,13 +5,10 @@ use super::results::{all_apart, apart_all, made, made_all, written_apart};
 use crate::dispatch::{for_values, refused};
 use crate::hot_op::hot_ops;
 use crate::tensors::{apart, optional, same_dtype, slice, span, vector};
-use kernels::attention::{self, Attention};
 use kernels::bias_gated::{self, Gate};
 use kernels::cross_entropy::{self, Shard};
 use kernels::embedding::{self, Table};
-use kernels::gemm::Precision;
 use kernels::norm::{self, Gradients, Inputs, Kind, Outputs, Saved, Sums};
-use kernels::random::Dropout;
 use kernels::{adamw, bias_add, bias_gelu};
 use storage::{DType, Span};
 
@@ -29,24 +26,6 @@ fn five(operands: &[u32]) -> Result<[u32; 5], String> {
 fn sums_of(target: &Option<Span>, accumulate: bool) -> Result<Option<Sums<'_>>, String> {
     // SAFETY: what is read and written lies apart, and nothing else runs on this thread.
     target.as_ref().map(|sums| Ok(Sums { sums: unsafe { sums.f32s_mut()? }, accumulate })).transpose()
-}
-
-/// An attention as JavaScript passes it.
-fn attention_of(settings: &[u32], dropout: f64) -> Result<Attention, String> {
-    let [seq, batch, heads, head_dim, causal, window, bf16, key0, key1, first_sample, first_head] = *settings else {
-        return Err(format!("settings has {} numbers, not 11. Pass [seq, batch, heads, headDim, causal, …].", settings.len()));
-    };
-    let dropped = (dropout != 0.0).then(|| Dropout::new(dropout, [key0, key1], [first_sample, first_head]));
-    Ok(Attention {
-        seq: seq as usize,
-        batch: batch as usize,
-        heads: heads as usize,
-        head_dim: head_dim as usize,
-        causal: causal != 0,
-        window: (window != 0).then_some(window as usize),
-        dropout: dropped.transpose()?,
-        precision: if bf16 != 0 { Precision::Bf16 } else { Precision::F32 },
-    })
 }
 
 hot_ops! {
@@ -137,34 +116,6 @@ hot_ops! {
         made(dtype, &[rows, cols], |y| for_values!(dtype, T => {
             // SAFETY: the target is new: nobody else reads or writes it.
             bias_add::bias_add::<T>(x.slice()?, slice(&bias)?, slice(&residual)?, sizes, unsafe { y.slice_mut()? })
-        }))
-    }
-
-    /// Attention over qkv [seq, batch, 3 * heads * headDim]; outs: out [seq, batch, heads * headDim] and lse [batch, heads, seq].
-    /// settings [seq, batch, heads, headDim, causal, window (0 for none), bf16 products of f32, key0, key1, firstSample, firstHead];
-    /// `dropout` is the share of probabilities left out, drawn by the key and the place in the whole model.
-    attention(qkv: u32, settings: &[u32], dropout: f64, outs: &mut [u32]) -> () {
-        let (qkv, shape) = (span("attention", qkv)?, attention_of(settings, dropout)?);
-        let [seq, batch, heads, head_dim] = [settings[0], settings[1], settings[2], settings[3]];
-        let dtype = qkv.dtype();
-        made_all(outs, [(dtype, &[seq, batch, heads, head_dim]), (DType::F32, &[batch, heads, seq])], |outs| for_values!(dtype, T => {
-            // SAFETY: the targets are new: nobody else reads or writes them.
-            let (out, lse) = unsafe { (outs[0].slice_mut()?, outs[1].f32s_mut()?) };
-            attention::attention::<T>(qkv.slice()?, &shape, out, lse)
-        }))
-    }
-
-    /// The gradient of qkv.
-    attentionBackward(qkv: u32, out: u32, lse: u32, grad: u32, settings: &[u32], dropout: f64) -> u32 {
-        let op = "attentionBackward";
-        let (qkv, out, lse, grad) = (span(op, qkv)?, span(op, out)?, span(op, lse)?, span(op, grad)?);
-        let dtype = same_dtype(&[&qkv, &out, &grad])?;
-        let shape = attention_of(settings, dropout)?;
-        let [seq, batch, heads, head_dim] = [settings[0], settings[1], settings[2], settings[3]];
-        made(dtype, &[seq, batch, 3, heads, head_dim], |dqkv| for_values!(dtype, T => {
-            // SAFETY: the target is new: nobody else reads or writes it.
-            let dqkv = unsafe { dqkv.slice_mut()? };
-            attention::attention_backward::<T>([qkv.slice()?, out.slice()?, grad.slice()?], lse.f32s()?, &shape, dqkv)
         }))
     }
 

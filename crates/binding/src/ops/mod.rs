@@ -1,5 +1,6 @@
 //! The lists of raw operations.
 
+mod attention;
 mod comm;
 mod dropout;
 mod elementwise;
@@ -12,5 +13,7 @@ use crate::hot_op::HotOp;
 
 /// Every raw operation.
 pub fn all() -> impl Iterator<Item = &'static HotOp> {
-    [storage::HOT_OPS, elementwise::HOT_OPS, fused::HOT_OPS, products::HOT_OPS, dropout::HOT_OPS, comm::HOT_OPS].into_iter().flatten()
+    [storage::HOT_OPS, elementwise::HOT_OPS, fused::HOT_OPS, attention::HOT_OPS, products::HOT_OPS, dropout::HOT_OPS, comm::HOT_OPS]
+        .into_iter()
+        .flatten()
 }

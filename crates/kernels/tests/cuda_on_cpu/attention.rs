@@ -3,7 +3,7 @@
 use crate::device::{Argument::*, NULL, device};
 use crate::memory::{FLOATS, Float, Memory, values};
 use crate::rows::philox;
-use kernels::attention::{self, Attention};
+use kernels::attention::{self, Attention, Gradients, Inputs, Saved};
 use kernels::cuda::AttentionShape;
 use kernels::gemm::Precision;
 use kernels::random::Dropout;
@@ -113,10 +113,15 @@ fn the_formula_is_that_of_the_cpu() {
         let (qkv, grad) = (values(seq * batch * 3 * heads * d, 1, 1.0), values(seq * batch * heads * d, 2, 1.0));
         let dropout = (case.dropout > 0.0).then(|| Dropout::new(case.dropout, KEY, FIRST).unwrap());
         let window = (case.window > 0).then_some(case.window);
-        let shape = Attention { seq, batch, heads, head_dim: d, causal, window, dropout, precision: Precision::F32 };
+        let (scale, precision) = (1.0 / (d as f32).sqrt(), Precision::F32);
+        let (queries, keys, key_heads) = (seq, seq, heads);
+        let shape = Attention { queries, keys, batch, heads, key_heads, head_dim: d, causal, window, scale, dropout, precision };
         let [mut out, mut lse, mut change] = [grad.len(), batch * heads * seq, qkv.len()].map(|len| vec![0.0; len]);
-        attention::attention(&qkv[..], &shape, &mut out[..], &mut lse).unwrap();
-        attention::attention_backward([&qkv[..], &out, &grad], &lse, &shape, &mut change[..]).unwrap();
+        let inputs = Inputs { q: &qkv[..], kv: None, segments: [None, None], bias: None };
+        attention::attention(&inputs, &shape, &mut out[..], &mut lse).unwrap();
+        let saved = Saved { out: &out[..], lse: &lse, grad: &grad };
+        let gradients = Gradients { q: &mut change[..], kv: None, bias: None };
+        attention::attention_backward(&inputs, &saved, &shape, gradients).unwrap();
         let [want_out, want_lse, want_change] = naive(&case, &qkv, &grad);
         Float::F32.expect("out", &out, &want_out, 0.0, 3e-6);
         Float::F32.expect("lse", &lse, &want_lse, 0.0, 3e-6);

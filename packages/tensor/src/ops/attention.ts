@@ -1,85 +1,113 @@
-import { ConfigError, ShapeError } from '@megatron-ts/errors';
-import { computeCode, type ComputeDType } from '../compute-dtype.ts';
-import { drawOf, type DrawOptions, requireDropoutRates, requireWords } from '../draw.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Whole } from '../placement.ts';
 import { result } from '../result.ts';
-import { formatShape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
-import { where } from '../where-in-model.ts';
-import { requireDType } from './operands.ts';
+import { type AttentionOperands, type AttentionOptions, type AttentionSettings, settingsOf } from './attention-settings.ts';
+import { requireDType, requireStreams } from './operands.ts';
 
-const outs = new Uint32Array(2);
-const noDropout: AttentionDropout = { p: 0 };
+export type { AttentionDropout, AttentionOptions } from './attention-settings.ts';
 
-/** A dropout of probabilities, whose draws know the sample, the head, the query and the key of an element. */
-export interface AttentionDropout extends DrawOptions {
-  /** Number of the first head of this rank; 0 by default. */
-  readonly firstHead?: number;
-}
+const outs = new Uint32Array(3);
+const handles = new Uint32Array(5);
+const savedHandles = new Uint32Array(3);
 
 /** Options of `selfAttention`. */
-export interface SelfAttentionOptions {
-  /** Heads in `qkv`: those of this rank under tensor parallelism. */
-  readonly numHeads: number;
+export interface SelfAttentionOptions extends AttentionOptions {
   /** Whether a query sees only keys up to its own position. */
   readonly causal: boolean;
   /** Keys that a causal query sees, its own the last; all by default. */
   readonly window?: number | undefined;
-  /** Which probabilities are left out; none by default. */
-  readonly dropout?: AttentionDropout | undefined;
-  /** What products are computed in, with f32 sums; by default the dtype of `qkv`. */
-  readonly computeDType?: ComputeDType | undefined;
+  /**
+   * Segment of each position, i32 `[s, b]`, such as the documents of a packed row: a query sees only keys of its own. Negative numbers are
+   * padding, which sees nothing and is not seen.
+   */
+  readonly segments?: AnyTensor | undefined;
 }
 
-/** Extents and settings in the engine's order, and the share of the probabilities that are left out. */
-function settingsOf(qkv: AnyTensor, options: SelfAttentionOptions): readonly [settings: Uint32Array, p: number] {
-  requireDType('selfAttention', { qkv }, 'f32', 'bf16');
-  const { numHeads, causal, window, dropout = noDropout, computeDType } = options;
-  const [seq = 0, batch = 0, width = 0] = qkv.shape;
-  const headDim = width / (3 * numHeads);
-  if (qkv.shape.length !== 3 || !Number.isInteger(headDim) || headDim < 1)
-    throw new ShapeError(
-      'SHAPE_MISMATCH',
-      `${where('selfAttention')}: qkv ${formatShape(qkv.shape)} is not [s, b, 3 · ${numHeads} heads · d]. The last extent must be a multiple of ${3 * numHeads}.`,
-    );
-  if (window !== undefined && !(causal && Number.isInteger(window) && window >= 1))
-    throw new ConfigError(
-      'INVALID_OPTION',
-      `${where('selfAttention')}: window is ${window} with causal ${causal}. Use a whole number of at least 1, and causal attention.`,
-    );
-  const { firstHead = 0 } = dropout;
-  requireDropoutRates('selfAttention', { dropout: dropout.p });
-  requireWords('selfAttention', { firstHead });
-  const flags = [causal ? 1 : 0, Math.min(window ?? 0, seq), computeCode('selfAttention', qkv.dtype, { computeDType })];
-  const { p, key, firstSample } = drawOf('selfAttention', dropout, batch);
-  return [Uint32Array.of(seq, batch, numHeads, headDim, ...flags, ...key, firstSample, firstHead), p];
+/** Options of `crossAttention`. */
+export interface CrossAttentionOptions extends AttentionOptions {
+  /** Queries have no position among the keys. */
+  readonly causal?: false;
+  /** Segment of each query, i32 `[sq, b]`, as in `selfAttention`; 0 for all by default. */
+  readonly querySegments?: AnyTensor | undefined;
+  /** Segment of each key, i32 `[sk, b]`; 0 for all by default, so that -1 alone marks padding. */
+  readonly keySegments?: AnyTensor | undefined;
 }
 
 /**
- * `dropout(softmax(q kᵀ / sqrt(d))) v` per head. `qkv` `[s, b, 3 · a · d]` holds all queries, then all keys, then all values, each head
- * by head; the result is `[s, b, a · d]`. Backward recomputes the probabilities from the saved log-sum-exp, and draws the same dropout
- * again: memory is linear in s. bf16 queries, keys and values are always multiplied in bf16.
- * @throws ShapeError SHAPE_MISMATCH, ConfigError INVALID_OPTION, OUTSIDE_STEP
- * @source Vaswani et al. 2017, equation 1; Dao et al. 2022 (recomputation); Beltagy et al. 2020 (windows)
+ * `dropout(softmax(scale · q kᵀ + bias)) v` per head. `qkv` `[s, b, (a + 2 g) · d]` holds all queries, then all keys, then all values,
+ * each head by head; the result is `[s, b, a · d]`. Backward recomputes the probabilities from the saved log-sum-exp, and draws the same
+ * dropout again: memory is linear in s. A query that sees no key gives 0 and has no gradient. bf16 queries, keys and values are always
+ * multiplied in bf16.
+ * @throws ShapeError SHAPE_MISMATCH, ConfigError INVALID_OPTION, INDIVISIBLE, OUTSIDE_STEP
+ * @source Vaswani et al. 2017, equation 1; Dao et al. 2022 (recomputation); Beltagy et al. 2020 (windows); Ainslie et al. 2023 (groups)
  */
-export function selfAttention<P extends Whole>(qkv: Tensor<P>, options: SelfAttentionOptions): Tensor<P> {
-  const [settings, p] = settingsOf(qkv, options);
-  const [seq = 0, batch = 0, width = 0] = qkv.shape;
-  const { numHeads } = options;
-  engine.attention(qkv.handle, settings, p, outs);
+export function selfAttention<P extends Whole>(qkv: Tensor<P>, { segments, ...options }: SelfAttentionOptions): Tensor<P> {
+  requireDType('selfAttention', { qkv }, 'f32', 'bf16');
+  const operands = { q: qkv, querySegments: segments, keySegments: segments };
+  return attend('selfAttention', operands, { settings: settingsOf('selfAttention', operands, options), options, of: qkv });
+}
+
+/**
+ * The same with queries `q` `[sq, b, a · d]` of one sequence, and keys and values `kv` `[sk, b, 2 g · d]` of another: all keys, then all
+ * values, each head by head. The result is `[sq, b, a · d]`.
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError DTYPE_MISMATCH, ConfigError INVALID_OPTION, INDIVISIBLE, OUTSIDE_STEP
+ * @source Vaswani et al. 2017, section 3.2.3
+ */
+export function crossAttention<P extends Whole>(q: Tensor<P>, kv: Tensor<P>, options: CrossAttentionOptions): Tensor<P> {
+  requireStreams('crossAttention', { q, kv });
+  const { querySegments, keySegments, ...rest } = options;
+  const operands = { q, kv, querySegments, keySegments };
+  const settings = settingsOf('crossAttention', operands, { ...rest, causal: false });
+  return attend('crossAttention', operands, { settings, options, of: q });
+}
+
+interface Plan<P extends Whole> {
+  readonly settings: AttentionSettings;
+  readonly options: AttentionOptions;
+  /** The tensor whose dtype and placement the result has. */
+  readonly of: Tensor<P>;
+}
+
+/** The engine's words for what is read; they stand until the next call. */
+function handlesOf({ q, kv, querySegments, keySegments }: AttentionOperands, bias: AnyTensor | undefined): Uint32Array {
+  handles[0] = q.handle;
+  handles[1] = kv?.handle ?? 0;
+  handles[2] = querySegments?.handle ?? 0;
+  handles[3] = keySegments?.handle ?? 0;
+  handles[4] = bias?.handle ?? 0;
+  return handles;
+}
+
+function attend<P extends Whole>(op: string, operands: AttentionOperands, { settings, options: { bias }, of }: Plan<P>): Tensor<P> {
+  const { q, kv, querySegments, keySegments } = operands;
+  const { words, p, scale, outShape, lseShape } = settings;
+  const { dtype, placement } = of;
+  engine.attention(handlesOf(operands, bias), words, p, scale, outs);
   const [outHandle, lseHandle] = outs as unknown as [number, number];
-  const lse = new Tensor(lseHandle, { shape: [batch, numHeads, seq], dtype: 'f32', placement: 'replicated' });
-  const { dtype, placement } = qkv;
-  const out = result('selfAttention', outHandle, { shape: [seq, batch, width / 3], dtype, placement }); // [s, b, a · d]
+  const lse = new Tensor(lseHandle, { shape: lseShape, dtype: 'f32', placement: 'replicated' });
+  const out = result(op, outHandle, { shape: outShape, dtype, placement }); // [sq, b, a · d]
+  const inputs = present(q, kv, bias);
   return record(out, {
-    op: 'selfAttention',
-    inputs: [qkv],
-    saved: [qkv, out, lse],
+    op,
+    inputs,
+    saved: present(...inputs, querySegments, keySegments, out, lse),
     backward: (grad) => {
-      const handle = engine.attentionBackward(qkv.handle, out.handle, lse.handle, grad.handle, settings, p);
-      return [result('selfAttention', handle, { shape: qkv.shape, dtype, placement })];
+      savedHandles[0] = out.handle;
+      savedHandles[1] = lse.handle;
+      savedHandles[2] = grad.handle;
+      const wantsBias = bias?.requiresGrad === true;
+      engine.attentionBackward(handlesOf(operands, bias), savedHandles, words, p, scale, wantsBias, outs);
+      const made = wantsBias ? inputs : present(q, kv);
+      return made.map((input, index) => {
+        const { shape, dtype, placement } = input;
+        return result(op, outs[index] ?? 0, { shape, dtype, placement });
+      });
     },
   });
+}
+
+function present(...tensors: readonly (AnyTensor | undefined)[]): AnyTensor[] {
+  return tensors.filter((tensor) => tensor !== undefined);
 }

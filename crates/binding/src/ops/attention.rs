@@ -1,0 +1,112 @@
+//! Raw operations of attention.
+
+use super::results::made_all;
+use crate::dispatch::for_values;
+use crate::hot_op::hot_ops;
+use crate::tensors::{optional, same_dtype, slice, span};
+use kernels::attention::{self, Attention, Gradients, Inputs, Saved};
+use kernels::gemm::Precision;
+use kernels::random::Dropout;
+use storage::{DType, Element, Span};
+
+/// An attention as JavaScript passes it.
+fn attention_of(settings: &[u32], dropout: f64, scale: f64) -> Result<Attention, String> {
+    let [queries, keys, batch, heads, key_heads, head_dim, causal, window, bf16, key0, key1, first_sample, first_head] = *settings else {
+        return Err(format!("settings has {} numbers, not 13. Pass [queries, keys, batch, heads, keyHeads, headDim, …].", settings.len()));
+    };
+    let dropped = (dropout != 0.0).then(|| Dropout::new(dropout, [key0, key1], [first_sample, first_head]));
+    let [queries, keys, batch, heads, key_heads, head_dim] =
+        [queries, keys, batch, heads, key_heads, head_dim].map(|extent| extent as usize);
+    let (causal, window, scale) = (causal != 0, (window != 0).then_some(window as usize), scale as f32);
+    let precision = if bf16 != 0 { Precision::Bf16 } else { Precision::F32 };
+    Ok(Attention { queries, keys, batch, heads, key_heads, head_dim, causal, window, scale, dropout: dropped.transpose()?, precision })
+}
+
+/// What an attention reads.
+struct Operands {
+    q: Span,
+    kv: Option<Span>,
+    segments: [Option<Span>; 2],
+    bias: Option<Span>,
+}
+
+impl Operands {
+    fn read(op: &str, operands: &[u32]) -> Result<Operands, String> {
+        let [q, kv, query_segments, key_segments, bias] = *operands else {
+            return Err(format!("operands has {} handles, not 5. Pass 0 for those that are not there.", operands.len()));
+        };
+        let segments = [optional(op, query_segments)?, optional(op, key_segments)?];
+        let read = Operands { q: span(op, q)?, kv: optional(op, kv)?, segments, bias: optional(op, bias)? };
+        same_dtype(&[&read.q, read.kv.as_ref().unwrap_or(&read.q)])?;
+        Ok(read)
+    }
+
+    fn inputs<T: Element>(&self) -> Result<Inputs<'_, T>, String> {
+        let segments = [slice(&self.segments[0])?, slice(&self.segments[1])?];
+        Ok(Inputs { q: self.q.slice()?, kv: slice(&self.kv)?, segments, bias: slice(&self.bias)? })
+    }
+}
+
+hot_ops! {
+    /// Attention of operands [q [queries, batch, heads * headDim], kv [keys, batch, 2 * keyHeads * headDim], querySegments [queries,
+    /// batch], keySegments [keys, batch], bias [heads, queries, keys]], 0 for those that are not there; without kv, q holds all of
+    /// them. outs: out [queries, batch, heads * headDim] and lse [batch, heads, queries]. settings [queries, keys, batch, heads,
+    /// keyHeads, headDim, causal, window (0 for none), bf16 products of f32, key0, key1, firstSample, firstHead]; `dropout` is the
+    /// share of probabilities left out, drawn by the key and the place in the whole model; `scale` multiplies the scores.
+    attention(operands: &[u32], settings: &[u32], dropout: f64, scale: f64, outs: &mut [u32]) -> () {
+        let (operands, shape) = (Operands::read("attention", operands)?, attention_of(settings, dropout, scale)?);
+        let [queries, batch, heads, head_dim] = [settings[0], settings[2], settings[3], settings[5]];
+        let dtype = operands.q.dtype();
+        made_all(outs, [(dtype, &[queries, batch, heads, head_dim]), (DType::F32, &[batch, heads, queries])], |outs| for_values!(dtype, T => {
+            // SAFETY: the targets are new: nobody else reads or writes them.
+            let (out, lse) = unsafe { (outs[0].slice_mut()?, outs[1].f32s_mut()?) };
+            attention::attention::<T>(&operands.inputs()?, &shape, out, lse)
+        }))
+    }
+
+    /// The gradients of the same operands; saved [out, lse, grad]. outs: dq, then dkv where there is kv, then dBias where it is
+    /// wanted.
+    attentionBackward(
+        operands: &[u32],
+        saved: &[u32],
+        settings: &[u32],
+        dropout: f64,
+        scale: f64,
+        wants_bias: bool,
+        outs: &mut [u32],
+    ) -> () {
+        let op = "attentionBackward";
+        let (operands, shape) = (Operands::read(op, operands)?, attention_of(settings, dropout, scale)?);
+        let [out, lse, grad] = *saved else {
+            return Err(format!("saved has {} handles, not 3. Pass [out, lse, grad].", saved.len()));
+        };
+        let (out, lse, grad) = (span(op, out)?, span(op, lse)?, span(op, grad)?);
+        let dtype = same_dtype(&[&operands.q, &out, &grad])?;
+        let [queries, keys, batch, heads, key_heads, head_dim] = *settings.first_chunk::<6>().ok_or("settings are missing")?;
+        let run = |outs: &[Span]| for_values!(dtype, T => {
+            let mut outs = outs.iter();
+            let mut next = || outs.next().ok_or("a gradient has no place. Please report it.");
+            let (q, kv) = (next()?, operands.kv.as_ref().map(|_| next()).transpose()?);
+            let bias = wants_bias.then(next).transpose()?;
+            // SAFETY: the targets are new: nobody else reads or writes them.
+            let (q, kv) = unsafe { (q.slice_mut()?, kv.map(|kv| kv.slice_mut()).transpose()?) };
+            // SAFETY: as above.
+            let bias = bias.map(|bias| unsafe { bias.f32s_mut() }).transpose()?;
+            let gradients = Gradients { q, kv, bias };
+            let saved = Saved { out: out.slice()?, lse: lse.f32s()?, grad: grad.slice()? };
+            attention::attention_backward::<T>(&operands.inputs()?, &saved, &shape, gradients)
+        });
+        let kv_heads = 2 * u64::from(key_heads);
+        let fused_heads = if operands.kv.is_some() { u64::from(heads) } else { u64::from(heads) + kv_heads };
+        let heads_of = |count: u64| u32::try_from(count).map_err(|_| format!("{count} heads are beyond any memory. Pass fewer."));
+        let d_q: (DType, &[u32]) = (dtype, &[queries, batch, heads_of(fused_heads)?, head_dim]);
+        let d_kv: (DType, &[u32]) = (dtype, &[keys, batch, heads_of(kv_heads)?, head_dim]);
+        let d_bias: (DType, &[u32]) = (DType::F32, &[heads, queries, keys]);
+        match (operands.kv.is_some(), wants_bias) {
+            (false, false) => made_all(outs, [d_q], run),
+            (true, false) => made_all(outs, [d_q, d_kv], run),
+            (false, true) => made_all(outs, [d_q, d_bias], run),
+            (true, true) => made_all(outs, [d_q, d_kv, d_bias], run),
+        }
+    }
+}
