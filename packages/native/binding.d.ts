@@ -124,6 +124,8 @@ export interface GroupOptions {
   timeoutMs: number
   /** A warning names the missing ranks after this long, and whenever the wait has doubled. */
   slowMs: number
+  /** The limit of its first operation, when longer than the other: ranks arrive at it far apart. */
+  joinTimeoutMs: number
 }
 
 /** From now on SIGTERM and SIGINT set a flag; a second one ends the process at once. */

@@ -33,7 +33,7 @@ export const faults: readonly Fault[] = [
     operation: 'world',
     culprit: 2,
     code: 'MISMATCH',
-    says: /mismatch on group world@1: rank 2 called barrier#\d+ .* while rank 0 called allReduce#\d+ f32\[4\] \(loss\)/,
+    says: /mismatch on group world: rank 2 called barrier#\d+ .* while rank 0 called allReduce#\d+ f32\[4\] \(loss\)/,
   },
   {
     name: 'count',
@@ -65,14 +65,20 @@ export const faults: readonly Fault[] = [
     says: /rank 0 waits for rank 1 in allReduce#\d+ f32\[4\] \(layer\) on group tp.*: they wait for each other/,
     withinMs: limitMs,
   },
-  { name: 'late', operation: 'world', culprit: 3, code: undefined, says: /rank 3 \(pid \d+, alive\) never joined; .*It fails after 60 s/ },
+  {
+    name: 'late',
+    operation: 'world',
+    culprit: 3,
+    code: undefined,
+    says: /in allReduce#\d+ f32\[4\] \(loss\) on group world: rank 3 \(pid \d+, alive\) never joined; .*It fails after 60 s/,
+  },
   {
     name: 'absent',
     operation: 'world',
     culprit: 3,
     code: 'TIMEOUT',
     says: new RegExp(
-      `waited ${limitMs} ms in allReduce#\\d+ f32\\[4\\] \\(loss\\) on group world@1: rank 3 \\(pid \\d+, alive\\) never joined`,
+      `waited ${limitMs} ms in allReduce#\\d+ f32\\[4\\] \\(loss\\) on group world: rank 3 \\(pid \\d+, alive\\) never joined`,
     ),
     withinMs: limitMs,
   },

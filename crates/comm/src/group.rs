@@ -31,6 +31,29 @@ struct Inbox {
     tasks: Vec<Arc<Task>>,
     collectives: u64,
     messages: u64,
+    /// Group ranks that messages were for or from, as long as there has been no collective.
+    met: Vec<usize>,
+}
+
+impl Inbox {
+    /// Counts one more operation. Returns its number, and whether ranks may come to it far apart: nothing has let them meet before.
+    fn count(&mut self, request: &Request) -> (u64, bool) {
+        let Request::Exchange { sends, receives, .. } = request else {
+            self.collectives += 1;
+            return (self.collectives, self.collectives == 1);
+        };
+        self.messages += 1;
+        if self.collectives > 0 {
+            return (self.messages, false);
+        }
+        let met = self.met.len();
+        for (peer, _) in sends.iter().chain(receives) {
+            if !self.met.contains(peer) {
+                self.met.push(*peer);
+            }
+        }
+        (self.messages, self.met.len() > met)
+    }
 }
 
 /// How long the operations of a group may take.
@@ -40,7 +63,8 @@ pub struct Limits {
     pub timeout: Duration,
     /// A warning names the missing ranks after this long, and each time the wait has doubled.
     pub slow: Duration,
-    /// The limit of the first operation, when longer than `timeout`: ranks arrive at it far apart.
+    /// The limit, when longer than `timeout`, of the first collective, and of the first message with each peer before it: ranks arrive there
+    /// far apart.
     pub first: Duration,
 }
 
@@ -187,11 +211,8 @@ impl Group {
     fn enqueue(&self, request: Request, label: Label) -> Arc<Task> {
         let limits = self.state.limits;
         let mut inbox = lock(&self.state.inbox);
-        let counter = if request.kind().is_messages() { &mut inbox.messages } else { &mut inbox.collectives };
-        *counter += 1;
-        let sequence = *counter;
-        // Ranks arrive at their first operation far apart: loading takes its time.
-        let timeout = if sequence == 1 { limits.timeout.max(limits.first) } else { limits.timeout };
+        let (sequence, is_meeting) = inbox.count(&request);
+        let timeout = if is_meeting { limits.timeout.max(limits.first) } else { limits.timeout };
         let descriptor = Descriptor { group: self.state.name, sequence, signature: request.signature(), label };
         let submitted = Instant::now();
         // Within the lock: the recorder has the operations of a group in their order.

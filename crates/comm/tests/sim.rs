@@ -71,6 +71,34 @@ fn expect(verdict: &str, start: &str, parts: &[&str]) {
     }
 }
 
+/// Rank 1 may wait for rank 2 longer than for an operation, although it has had a message from rank 0.
+#[test]
+fn the_first_message_with_each_peer_and_the_first_collective_wait_for_ranks_that_come_late() {
+    let limits = Settings { timeout: Duration::from_millis(50), ..settings(3) };
+    let reports = play("late", 3, &limits, |world, rank| {
+        let (pipe, all) = (world.open("pp", &[0, 1, 2]).unwrap(), world.open("dp", &[0, 1, 2]).unwrap());
+        let message = |peer: usize, is_send: bool| {
+            let (one, none) = (vec![(peer, floats(&[1.0]))], Vec::new());
+            let (sends, receives) = if is_send { (one, none) } else { (none, one) };
+            complete(&pipe, Request::Exchange { sends, receives, kind: if is_send { Kind::Send } else { Kind::Receive } })
+        };
+        match rank {
+            0 => message(1, true)?,
+            1 => {
+                message(0, false)?;
+                message(2, false)?;
+            }
+            _ => {
+                std::thread::sleep(Duration::from_millis(300));
+                message(1, true)?;
+                std::thread::sleep(Duration::from_millis(300));
+            }
+        }
+        complete(&all, Request::Barrier)
+    });
+    assert!(reports.iter().all(|report| matches!(report, Some(Ok(())))), "{reports:?}");
+}
+
 #[test]
 fn a_rank_whose_thread_panics_is_named() {
     for size in [2, 5, 12] {

@@ -9,12 +9,18 @@ export interface AskedDevice {
   readonly index: number;
 }
 
+/** The device that is called `cpu`, `cuda` (the first) or `cuda:N`; undefined when `text` is no such name. */
+export function deviceNamed(text: string): AskedDevice | undefined {
+  if (text === 'cpu') return { kind: 'cpu', index: 0 };
+  const found = /^cuda(?::(\d{1,4}))?$/.exec(text);
+  return found === null ? undefined : { kind: 'cuda', index: Number(found[1] ?? 0) };
+}
+
 /** The device of `MEGATRON_DEVICE`: `cpu` (also when it is not set), `cuda`, or `cuda:N`. @throws ConfigError INVALID_VARIABLE */
 export function askedDevice(env: Environment = process.env): AskedDevice {
   const text = textOf(env, 'MEGATRON_DEVICE') ?? 'cpu';
-  if (text === 'cpu') return { kind: 'cpu', index: 0 };
-  const [, index] = /^cuda(?::(\d{1,4}))?$/.exec(text) ?? [undefined, null];
-  if (index !== null) return { kind: 'cuda', index: Number(index ?? 0) };
+  const device = deviceNamed(text);
+  if (device !== undefined) return device;
   throw new ConfigError('INVALID_VARIABLE', `launch: MEGATRON_DEVICE is ${JSON.stringify(text)}. Set it to cpu, cuda or cuda:N.`, {
     fields: { variable: 'MEGATRON_DEVICE', value: text },
   });

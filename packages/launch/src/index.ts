@@ -1,4 +1,4 @@
-export { type AskedDevice, askedDevice } from './asked-device.ts';
+export { type AskedDevice, askedDevice, deviceNamed } from './asked-device.ts';
 export { type LaunchSource } from './launch-row.ts';
 export { launcherProcess } from './launcher-process.ts';
 export { nodeFlags, threadFlags } from './node-flags.ts';

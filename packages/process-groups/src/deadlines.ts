@@ -7,16 +7,20 @@ export interface Deadlines {
   readonly timeoutMs: number;
   /** An operation that takes longer is warned about. */
   readonly slowMs: number;
+  /** How long ranks may take to arrive: the limit of joining and of a group's first operation, where `timeoutMs` is not longer. */
+  readonly joinTimeoutMs: number;
 }
 
-/** What options leave open comes from `MEGATRON_TIMEOUT_MS` and `MEGATRON_SLOW_MS`. @throws ConfigError INVALID_OPTION, INVALID_VARIABLE */
-export function deadlinesFor(
-  { timeoutMs, slowMs }: { [Name in keyof Deadlines]: number | undefined },
-  env: Environment = process.env,
-): Deadlines {
+/**
+ * What options leave open comes from `MEGATRON_TIMEOUT_MS`, `MEGATRON_SLOW_MS` and `MEGATRON_JOIN_TIMEOUT_MS`.
+ * @throws ConfigError INVALID_OPTION, INVALID_VARIABLE
+ */
+export function deadlinesFor(options: { [Name in keyof Deadlines]: number | undefined }, env: Environment = process.env): Deadlines {
+  const timeoutMs = options.timeoutMs ?? milliseconds(env, 'MEGATRON_TIMEOUT_MS', 600_000);
   const deadlines = {
-    timeoutMs: timeoutMs ?? milliseconds(env, 'MEGATRON_TIMEOUT_MS', 600_000),
-    slowMs: slowMs ?? milliseconds(env, 'MEGATRON_SLOW_MS', 5000),
+    timeoutMs,
+    slowMs: options.slowMs ?? milliseconds(env, 'MEGATRON_SLOW_MS', 5000),
+    joinTimeoutMs: options.joinTimeoutMs ?? milliseconds(env, 'MEGATRON_JOIN_TIMEOUT_MS', Math.max(timeoutMs, 1_800_000)),
   };
   checkDeadlines('initializeModelParallel', deadlines);
   return deadlines;

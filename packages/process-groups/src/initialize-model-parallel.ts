@@ -44,6 +44,12 @@ export interface ModelParallelOptions {
   /** A collective of this context that takes longer is warned about; `MEGATRON_SLOW_MS`, or else 5000 ms. */
   readonly slowMs?: number;
   /**
+   * How long ranks may take to arrive: the limit of joining, and of the first operation on each group where `timeoutMs` is not longer.
+   * `MEGATRON_JOIN_TIMEOUT_MS`, or else 1 800 000 ms, or `timeoutMs` when that is longer. Of several contexts the first decides how long
+   * joining may take.
+   */
+  readonly joinTimeoutMs?: number;
+  /**
    * Whether this process exits with status 1 when it still runs ten seconds after its world has failed; true by default, except in worker
    * threads. Of several contexts the first decides.
    */
@@ -68,12 +74,13 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
     worldSize,
     timeoutMs,
     slowMs,
+    joinTimeoutMs,
     exitOnFailure = isMainThread,
     ...sizes
   } = options;
   checkSeed(seed);
   const device = deviceFor(deviceOption);
-  const deadlines = deadlinesFor({ timeoutMs, slowMs });
+  const deadlines = deadlinesFor({ timeoutMs, slowMs, joinTimeoutMs });
   const asked = askedBackend(backend);
   const launch = launchFor(asked, { rank, worldSize });
   if (launch.rank === 0) for (const warning of launch.warnings) process.stderr.write(`${warning}\n`);

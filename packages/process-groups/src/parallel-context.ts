@@ -17,7 +17,7 @@ export type GroupName = 'tp' | 'pp' | 'dp' | 'cp' | 'ep' | 'dpCp' | 'modelParall
 export interface GroupOptions {
   /** What errors call it; `custom` by default. */
   readonly name?: string;
-  /** Deadline of its operations in milliseconds; the context's by default. */
+  /** Deadline of its operations in milliseconds; the context's by default. The first has the context's `joinTimeoutMs`, if longer. */
   readonly timeoutMs?: number;
   /** When to warn of one, in milliseconds; the context's by default. */
   readonly slowMs?: number;
@@ -119,8 +119,9 @@ export class ParallelContext implements InitializationContext {
     const { name = 'custom', timeoutMs = this.deadlines.timeoutMs, slowMs = this.deadlines.slowMs } = options;
     if (this.destroyed) throw new ProcessGroupError('ABORTED', 'ctx.newGroup: the context was destroyed. Initialize a new one.');
     checkGroupRanks(name, ranks, this.mesh);
-    checkDeadlines(`ctx.newGroup: group ${name}`, { timeoutMs, slowMs });
-    return this.open(name, [...ranks], { timeoutMs, slowMs });
+    const deadlines = { ...this.deadlines, timeoutMs, slowMs };
+    checkDeadlines(`ctx.newGroup: group ${name}`, deadlines);
+    return this.open(name, [...ranks], deadlines);
   }
 
   /**

@@ -10,7 +10,7 @@ import type { RecorderPlace } from './recorder-place.ts';
 export interface WorldSettings {
   /** What moves its data. */
   readonly backend: Backend;
-  /** How long joining may take, and the deadlines of its groups when they bring none. */
+  /** How long joining may take, and the deadlines of operations of the world itself. */
   readonly deadlines: Deadlines;
   /** Where the flight recorder writes. */
   readonly recorder: RecorderPlace;
@@ -40,7 +40,6 @@ function join(key: string, { job, rank, worldSize: size, localWorldSize }: Launc
     localSize: localWorldSize,
     backend,
     ...deadlines,
-    joinTimeoutMs: deadlines.timeoutMs,
     recordOnSlow: recorder.isChosen,
     ...(recorder.directory === undefined ? {} : { recorderDirectory: recorder.directory }),
     ...(exitGraceMs === undefined ? {} : { exitGraceMs }),

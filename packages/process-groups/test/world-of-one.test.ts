@@ -372,6 +372,11 @@ describe('bad options', () => {
       'INVALID_OPTION initializeModelParallel: timeoutMs 0 is not a positive number of milliseconds. Give one.',
     ],
     [
+      'no time to join',
+      { joinTimeoutMs: -1 },
+      'INVALID_OPTION initializeModelParallel: joinTimeoutMs -1 is not a positive number of milliseconds. Give one.',
+    ],
+    [
       'a warning after no number',
       { slowMs: Number.NaN },
       'INVALID_OPTION initializeModelParallel: slowMs NaN is not a positive number of milliseconds. Give one.',
@@ -386,14 +391,17 @@ describe('bad options', () => {
     );
   });
 
-  it.each(['MEGATRON_TIMEOUT_MS', 'MEGATRON_SLOW_MS'])('%s that is no number of milliseconds', async (variable) => {
-    for (const text of ['soon', '0', '-5', 'Infinity']) {
-      vi.stubEnv(variable, text);
-      expect(await refusal({})).toBe(
-        `ConfigError INVALID_VARIABLE initializeModelParallel: ${variable} is "${text}", not a positive number of milliseconds. Correct it or unset it.`,
-      );
-    }
-  });
+  it.each(['MEGATRON_TIMEOUT_MS', 'MEGATRON_SLOW_MS', 'MEGATRON_JOIN_TIMEOUT_MS'])(
+    '%s that is no number of milliseconds',
+    async (variable) => {
+      for (const text of ['soon', '0', '-5', 'Infinity']) {
+        vi.stubEnv(variable, text);
+        expect(await refusal({})).toBe(
+          `ConfigError INVALID_VARIABLE initializeModelParallel: ${variable} is "${text}", not a positive number of milliseconds. Correct it or unset it.`,
+        );
+      }
+    },
+  );
 
   it('an option is believed before its variable', async () => {
     vi.stubEnv('MEGATRON_TIMEOUT_MS', 'soon');

@@ -96,9 +96,9 @@ async function refusedSizes(): Promise<Survivor['sizes']> {
 async function contradictions(): Promise<Pick<Survivor, 'contradiction' | 'beyondWorld'>> {
   const before = { ...process.env };
   if (rank === 2) Object.assign(process.env, { WORLD_SIZE: '4', LOCAL_WORLD_SIZE: '4' });
-  const contradiction = must(await inWorld('contradiction', { timeoutMs: limitMs }, () => undefined));
+  const contradiction = must(await inWorld('contradiction', { joinTimeoutMs: limitMs }, () => undefined));
   Object.assign(process.env, { RANK: '3', WORLD_SIZE: '3', LOCAL_WORLD_SIZE: '3' });
-  const beyondWorld = await inWorld('beyond', { timeoutMs: limitMs }, () => undefined);
+  const beyondWorld = await inWorld('beyond', { joinTimeoutMs: limitMs }, () => undefined);
   for (const name of ['RANK', 'WORLD_SIZE', 'LOCAL_WORLD_SIZE']) process.env[name] = before[name];
   return { contradiction, beyondWorld };
 }
@@ -116,7 +116,7 @@ export async function walkFailingWorlds(): Promise<Survivor> {
         sumOf(ctx, 4);
       });
   });
-  const notJoined = rank === 2 ? undefined : await inWorld('late', { timeoutMs: limitMs }, () => undefined);
+  const notJoined = rank === 2 ? undefined : await inWorld('late', { joinTimeoutMs: limitMs }, () => undefined);
   await inWorld('meeting', { timeoutMs: patient }, () => undefined);
   const { contradiction, beyondWorld } = await contradictions();
   return { sizes, sharedMemory, notJoined, contradiction, beyondWorld, stoppedAfter };

@@ -78,13 +78,13 @@ async function runWorld(index: number, { rank, size }: { rank: number; size: num
   const [tensorModelParallelSize, env] = [size % 2 === 0 && size > 4 ? 2 : 1, { RANK: rank, LOCAL_RANK: rank }];
   Object.assign(process.env, { MEGATRON_JOB: `${job}-${index}`, WORLD_SIZE: size, LOCAL_WORLD_SIZE: size, ...env });
   // Ranks come to a world when they have done with the one before, one of them perhaps by more than the limit after the others.
-  await using meeting = await initializeModelParallel({ timeoutMs: patient, slowMs: patient, exitOnFailure: false });
+  const deadlines = { timeoutMs, slowMs, joinTimeoutMs: patient };
+  await using ctx = await initializeModelParallel({ tensorModelParallelSize, ...deadlines, exitOnFailure: false });
   const pids = scope(() => [
-    ...allGather(tensor(Int32Array.of(process.pid)), { group: meeting.world })
+    ...allGather(tensor(Int32Array.of(process.pid)), { group: ctx.world })
       .wait()
       .toArray(),
   ]);
-  await using ctx = await initializeModelParallel({ tensorModelParallelSize, timeoutMs, slowMs });
   step(ctx, 0, fault, () => false);
   let from = Number.NaN;
   try {

@@ -14,13 +14,18 @@ pub struct GroupOptions {
     pub timeout_ms: f64,
     /// A warning names the missing ranks after this long, and whenever the wait has doubled.
     pub slow_ms: f64,
+    /// The limit of its first operation, when longer than the other: ranks arrive at it far apart.
+    pub join_timeout_ms: f64,
 }
 
 /// Opens a group of world ranks, whose positions are the group ranks; its members connect at the first operation.
 #[napi(catch_unwind)]
 pub fn group_open(world: u32, ranks: &[u32], options: GroupOptions) -> napi::Result<u32, String> {
-    let timeout = milliseconds(options.timeout_ms);
-    let limits = Limits { timeout, slow: milliseconds(options.slow_ms), first: timeout };
+    let limits = Limits {
+        timeout: milliseconds(options.timeout_ms),
+        slow: milliseconds(options.slow_ms),
+        first: milliseconds(options.join_timeout_ms),
+    };
     let group = REGISTRY.with_borrow(|registry| {
         let world = registry.worlds.get("groupOpen", world)?;
         Ok::<_, Failure>(world.open_within(&options.name, ranks, limits))

@@ -69,7 +69,7 @@ export async function stayAway(how: 'wait' | 'settled' | 'group' | 'context'): P
   const group = how === 'group' ? ctx.newGroup([1, 0], { name: 'hasty', timeoutMs: 300 }) : ctx.world;
   const own = how === 'wait' || how === 'settled' ? { timeoutMs: 300 } : {};
   const t = tensor([1]);
-  barrier({ group, timeoutMs: 60_000 }).wait();
+  barrier({ group }).wait(); // ranks start far apart
   const aside = patient.newGroup([0, 1], { name: 'aside' });
   if (self === 1) return await told(() => barrier({ group: aside }).wait());
   return await told(() => {

@@ -60,8 +60,9 @@ export async function trainUntilFault(plan: FaultPlan): Promise<void> {
   const { run, kind, culprit, step, operation } = plan;
   const { tensor: tensorModelParallelSize, pipeline: pipelineModelParallelSize } = run.layout;
   const timeoutMs = kind === 'absent' || kind === 'stopped' ? limitMs : patient;
-  await using ctx = await initializeModelParallel({ tensorModelParallelSize, pipelineModelParallelSize, timeoutMs, slowMs: 500 });
-  for (const group of groupsOf(ctx)) barrier({ group, timeoutMs: patient }).wait(); // ranks start far apart
+  const deadlines = { timeoutMs, slowMs: 500, joinTimeoutMs: patient };
+  await using ctx = await initializeModelParallel({ tensorModelParallelSize, pipelineModelParallelSize, ...deadlines });
+  for (const group of groupsOf(ctx)) barrier({ group }).wait(); // ranks start far apart
   const pids = scope(() => [
     ...allGather(tensor(Int32Array.of(process.pid)), { group: ctx.world })
       .wait()
