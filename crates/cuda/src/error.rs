@@ -15,6 +15,8 @@ pub enum Code {
     Compile,
     /// The arguments of a call do not fit each other.
     Refused,
+    /// cuBLASLt failed, or has no algorithm.
+    Product,
     /// NCCL failed, or not all ranks came.
     Collective,
     /// The driver refused a call.

@@ -86,6 +86,18 @@ pub extern "C" fn cuEventSynchronize(event: *mut c_void) -> u32 {
     })
 }
 
+/// # Safety
+/// As above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuEventElapsedTime_v2(passed: *mut f32, _begin: *mut c_void, _end: *mut c_void) -> u32 {
+    call("cuEventElapsedTime_v2", |state| {
+        let times = &mut state.settings.elapsed;
+        let time = if times.is_empty() { 1.0 } else { times.remove(0) };
+        // SAFETY: the caller's promise.
+        unsafe { give(passed, time) }
+    })
+}
+
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventDestroy_v2(event: *mut c_void) -> u32 {
     call("cuEventDestroy_v2", |state| if state.events.remove(&event.addr()).is_some() { SUCCESS } else { INVALID_VALUE })

@@ -6,6 +6,7 @@
 //! collectives from ending. A process that cannot call it sets `MEGATRON_FAKE_CUDA` to the same words.
 
 mod control;
+mod cublaslt;
 mod device;
 mod event;
 mod launch;

@@ -23,6 +23,10 @@ pub struct Settings {
     pub cudnn: i32,
     /// What that of NCCL answers.
     pub nccl: i32,
+    /// How many algorithms cuBLASLt knows for a product.
+    pub proposals: i32,
+    /// Milliseconds between timed events, in turn; 1 when they are used up.
+    pub elapsed: Vec<f32>,
     /// Where functions of NCCL fail: this rank alone; None for all.
     pub failing_rank: Option<i32>,
     /// A rank that NCCL tells of an error, and which.
@@ -48,6 +52,8 @@ impl Default for Settings {
             cublas: 130100,
             cudnn: 91900,
             nccl: 22809,
+            proposals: 3,
+            elapsed: Vec::new(),
             failing_rank: None,
             async_error: None,
             hangs: false,
@@ -71,6 +77,8 @@ impl Settings {
             "cublas" => self.cublas = value.parse().ok()?,
             "cudnn" => self.cudnn = value.parse().ok()?,
             "nccl" => self.nccl = value.parse().ok()?,
+            "proposals" => self.proposals = value.parse().ok()?,
+            "elapsed" => self.elapsed = value.split(',').map(|time| time.parse().ok()).collect::<Option<_>>()?,
             "fail_rank" => self.failing_rank = Some(value.parse().ok()?),
             "async" => {
                 let (rank, status) = value.split_once(':')?;

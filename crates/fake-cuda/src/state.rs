@@ -46,6 +46,8 @@ pub struct State {
     pub sticky: Option<u32>,
     /// Operations of another library under way in each stream.
     pub under_way: HashMap<usize, isize>,
+    /// Descriptors of cuBLASLt that live.
+    pub descriptors: usize,
     /// What NCCL remembers.
     pub played: Played,
 }

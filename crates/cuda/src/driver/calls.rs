@@ -66,6 +66,7 @@ calls! {
     cuEventRecord(CUevent, CUstream);
     cuEventQuery(CUevent);
     cuEventSynchronize(CUevent);
+    cuEventElapsedTime_v2(*mut f32, CUevent, CUevent);
     cuEventDestroy_v2(CUevent);
     cuDeviceGetDefaultMemPool(*mut CUmemoryPool, CUdevice);
     cuMemPoolSetAttribute(CUmemoryPool, CUmemPool_attribute, *mut c_void);

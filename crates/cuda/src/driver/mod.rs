@@ -7,6 +7,7 @@ mod event;
 mod module;
 mod sticky;
 mod stream;
+mod timing;
 mod toolkit;
 mod works;
 

@@ -6,13 +6,15 @@ use crate::compile::Nvrtc;
 use crate::doctor::DeviceReport;
 use crate::error::{Code, Error};
 use crate::library::{Environment, Kind, Scan, Shared, scan};
+use crate::matmul;
 use crate::nccl::Nccl;
 use std::sync::Arc;
 
-/// The driver and NVRTC of this machine; the libraries that NVRTC needs, and those without a table here, are open beside them.
+/// The driver, NVRTC, cuBLASLt and, where it is there, NCCL; what they need is open beside them.
 pub struct Toolkit {
     pub(crate) calls: Calls,
     pub(crate) nvrtc: Nvrtc,
+    pub(crate) blas: Arc<matmul::Calls>,
     nccl: Result<Nccl, Error>,
 }
 
@@ -25,9 +27,10 @@ impl Toolkit {
         }
         let calls = Calls::find(opened(&found, Kind::Driver)?)?;
         let nvrtc = Nvrtc::of(opened(&found, Kind::Nvrtc)?)?;
+        let blas = Arc::new(matmul::Calls::find(opened(&found, Kind::CublasLt)?)?);
         let nccl = found.with_version(Kind::Nccl).map_err(|refusal| Error::new(Code::Library, refusal));
         let nccl = nccl.and_then(|(library, version)| Nccl::of(library, version));
-        Ok(Arc::new(Toolkit { calls, nvrtc, nccl }))
+        Ok(Arc::new(Toolkit { calls, nvrtc, blas, nccl }))
     }
 
     /// NCCL, or why it is not there.

@@ -1,6 +1,7 @@
 //! Bytes to a device, from it, and on it.
 
 use super::block::Block;
+use super::part::Part;
 use crate::driver::Stream;
 use crate::error::{Code, Error};
 
@@ -60,5 +61,15 @@ impl Block {
         let on = self.device().raw(stream);
         // SAFETY: the block lives.
         self.device().run("cuMemsetD8Async", |calls| unsafe { (calls.cuMemsetD8Async)(self.address(), value, self.len(), on) })
+    }
+}
+
+impl Part {
+    /// Asks a stream to set the first `len` elements to zero.
+    pub(crate) fn fill_zero(&self, stream: Stream, len: usize) -> Result<(), Error> {
+        let (device, bytes) = (self.block().device(), self.alias(0, len)?.len() * self.dtype().size());
+        let on = device.raw(stream);
+        // SAFETY: the block lives, and the part lies within it.
+        device.run("cuMemsetD8Async", |calls| unsafe { (calls.cuMemsetD8Async)(self.address(), 0, bytes, on) })
     }
 }

@@ -2,10 +2,12 @@
 
 mod block;
 mod copy;
+mod part;
 mod pool;
 mod usage;
 
 pub use block::Block;
 pub(crate) use block::Lender;
+pub use part::Part;
 pub(crate) use pool::Pool;
 pub use usage::PoolStats;

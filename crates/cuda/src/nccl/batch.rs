@@ -2,10 +2,10 @@
 
 use super::calls::Calls;
 use super::communicator::Communicator;
-use super::part::Part;
 use super::reduction::raw_type;
 use crate::driver::Stream;
 use crate::error::Error;
+use crate::memory::Part;
 use crate::work::Work;
 use cudarc::nccl::sys::{cudaStream_t, ncclComm_t, ncclDataType_t};
 use std::cell::RefCell;

@@ -2,10 +2,10 @@
 
 use super::batch::Batch;
 use super::communicator::Communicator;
-use super::part::Part;
 use super::reduction::Reduction;
 use crate::driver::Stream;
 use crate::error::Error;
+use crate::memory::Part;
 use crate::work::Work;
 use std::ffi::c_int;
 

@@ -7,7 +7,6 @@ mod communicator;
 mod config;
 mod library;
 mod memory;
-mod part;
 mod reduction;
 
 pub use batch::Batch;
@@ -15,5 +14,4 @@ pub use communicator::Communicator;
 pub use config::Config;
 pub use library::{Nccl, UniqueId};
 pub use memory::Registration;
-pub use part::Part;
 pub use reduction::Reduction;

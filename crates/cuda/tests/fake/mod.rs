@@ -11,9 +11,10 @@ use std::{env, fs, process};
 
 pub const DRIVER: &str = "libcuda.so.1";
 pub const NVRTC: &str = "libnvrtc.so.13";
+pub const CUBLASLT: &str = "libcublasLt.so.13";
 pub const NCCL: &str = "libnccl.so.2";
-pub const NEEDED: [&str; 4] = [DRIVER, NVRTC, "libnvrtc-builtins.so.13.0", "libcublasLt.so.13"];
-pub const ALL: [&str; 7] = [DRIVER, NVRTC, "libnvrtc-builtins.so.13.0", "libcublasLt.so.13", "libcublas.so.13", "libcudnn.so.9", NCCL];
+pub const NEEDED: [&str; 4] = [DRIVER, NVRTC, "libnvrtc-builtins.so.13.0", CUBLASLT];
+pub const ALL: [&str; 7] = [DRIVER, NVRTC, "libnvrtc-builtins.so.13.0", CUBLASLT, "libcublas.so.13", "libcudnn.so.9", NCCL];
 
 /// A folder that goes when the test ends.
 pub struct Folder(pub PathBuf);
@@ -187,7 +188,7 @@ fn pend(path: &Path) -> usize {
 }
 
 /// Takes a function's name out of the copy at `path`, as if it were an older version.
-fn forget(path: &Path, function: &str) {
+pub fn forget(path: &Path, function: &str) {
     let mut bytes = fs::read(path).unwrap();
     let name = format!("\0{function}\0");
     let at: Vec<usize> = bytes.windows(name.len()).enumerate().filter(|(_, part)| *part == name.as_bytes()).map(|(at, _)| at).collect();

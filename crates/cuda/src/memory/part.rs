@@ -1,7 +1,7 @@
-//! What a collective reads or writes: elements within a block.
+//! What a collective or a product reads or writes: elements within a block.
 
+use super::block::Block;
 use crate::error::{Code, Error};
-use crate::memory::Block;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl Part {
         self.block.address() + self.offset as u64
     }
 
-    pub(super) fn raw(&self) -> *mut c_void {
+    pub(crate) fn raw(&self) -> *mut c_void {
         ptr::without_provenance_mut(self.address() as usize)
     }
 }
