@@ -101,7 +101,7 @@ export const gptBodies: Readonly<Record<string, BodyOf>> = {
   },
   linearCrossEntropy: (inputs, { rows = 0, vocab = 0, cols = 0 }) => {
     const [x, weight, targets] = [inputs.make([rows, cols]), inputs.make([vocab, cols], small), inputs.indices([rows], vocab)];
-    return () => shardedLinearCrossEntropy(x, weight, targets, { shards: wholeVocabulary });
+    return () => shardedLinearCrossEntropy(x, weight, targets, { shards: { ...wholeVocabulary, vocabSize: vocab } });
   },
 };
 

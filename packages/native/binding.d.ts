@@ -371,21 +371,6 @@ export declare function embedding(weight: number, index: number, start: number, 
 /** Adds the rows of grad to the rows of dst [rows, cols], of f32, that index names, in order. A dst of grad's own type bf16 is overwritten, with sums rounded once. */
 export declare function embeddingBackward(index: number, grad: number, dst: number, start: number, rows: number, cols: number, partial: boolean, accumulate: boolean): void
 
-/** The largest logit of each row of [rows, cols]. */
-export declare function ceRowMax(logits: number, rows: number, cols: number): number
-
-/** outs: exp(logits - max) [rows, cols] in f32, and stats [2, rows]: the sums of the rows, and each target's logit less the maximum, 0 for targets (i32) outside start..start + cols. */
-export declare function ceExpSum(logits: number, max: number, targets: number, start: number, rows: number, cols: number, outs: Uint32Array): void
-
-/** The stats of `ceExpSum` alone. */
-export declare function ceSums(logits: number, max: number, targets: number, start: number, rows: number, cols: number): number
-
-/** The same with the logits turned into the exponentials; the statistics go to stats [2, rows]. */
-export declare function ceExpSumInPlace(logits: number, max: number, targets: number, start: number, rows: number, cols: number, stats: number): void
-
-/** In place: exp becomes (softmax - onehot(target)) * grad[row]; stats are summed over the ranks already. */
-export declare function ceBackward(exp: number, stats: number, targets: number, start: number, rows: number, cols: number, grad: number): void
-
 /** One step of AdamW on any number of flat runs, in one pass. handles: p, g, m, v of each run; hypers: one tensor for each run, [lr, beta1, beta2, eps, weightDecay, biasCorrection1, biasCorrection2, gradScale, decoupled]; models: for each run a bf16 tensor that gets the new p rounded, or 0. */
 export declare function adamW(handles: Uint32Array, hypers: Uint32Array, models?: Uint32Array): void
 
@@ -400,6 +385,23 @@ export declare function attention(operands: Uint32Array, settings: Uint32Array, 
 
 /** The gradients of the same operands; saved [out, lse, grad]. outs: dq, then dkv where there is kv, then dBias where it is wanted. */
 export declare function attentionBackward(operands: Uint32Array, saved: Uint32Array, settings: Uint32Array, dropout: number, scale: number, wantsBias: boolean, outs: Uint32Array): void
+/** The largest logit of each row of [rows, cols]. */
+export declare function ceRowMax(logits: number, loss: Float64Array): number
+
+/** outs: exp(logits - max) [rows, cols] in f32, and stats [2, rows]: the sums of the rows, and each target's logit less the maximum, 0 for targets that are not held here; with smoothing [3, rows], with the sums of the logits, each less the maximum. */
+export declare function ceExpSum(logits: number, max: number, targets: number, loss: Float64Array, outs: Uint32Array): void
+
+/** The stats of `ceExpSum` alone. */
+export declare function ceSums(logits: number, max: number, targets: number, loss: Float64Array): number
+
+/** The same with the logits turned into the exponentials; the statistics go to stats. */
+export declare function ceExpSumInPlace(logits: number, max: number, targets: number, loss: Float64Array, stats: number): void
+
+/** The loss of each row [rows]; max and stats are those of all ranks together. */
+export declare function ceLoss(stats: number, max: number, targets: number, loss: Float64Array): number
+
+/** In place: exp becomes the gradient of its row's loss times grad[row]; max and stats are those of all ranks together. */
+export declare function ceBackward(exp: number, stats: number, max: number, targets: number, grad: number, loss: Float64Array): void
 
 /** `batch` products: a [m, k] or [k, m] times b [k, n] or [n, k] gives [batch, m, n] of a's type; layout [batch, m, n, k, aBatchStride, bBatchStride, transA, transB]. */
 export declare function matmul(a: number, b: number, layout: Uint32Array, compute?: number): number

@@ -12,6 +12,7 @@ import {
   cat,
   crossAttention,
   crossEntropy,
+  type CrossEntropyOptions,
   div,
   type DType,
   embedding,
@@ -137,13 +138,13 @@ const runs: Record<string, Run> = {
   },
   addRmsNorm: ([x, residual, weight], { eps }) =>
     both(addRmsNorm(x as AnyTensor, { residual: residual as AnyTensor, weight: weight as AnyTensor, eps: eps as number })),
-  shardedLinearCrossEntropy: ([x, weight, targets], { ignoreIndex }) =>
+  shardedLinearCrossEntropy: ([x, weight, targets], args) =>
     shardedLinearCrossEntropy(x as AnyTensor, weight as AnyTensor, targets as AnyTensor, {
-      shards: { firstColumn: 0, maximum: () => undefined, sum: () => undefined },
-      ignoreIndex: ignoreIndex as number | undefined,
+      shards: { firstColumn: 0, vocabSize: weight?.shape[0] ?? 0, maximum: () => undefined, sum: () => undefined },
+      ...(args as CrossEntropyOptions),
     }),
   embedding: ([weight, tokens]) => embedding(weight as AnyTensor, tokens as AnyTensor),
-  crossEntropy: ([logits, targets]) => crossEntropy(logits as AnyTensor, targets as AnyTensor),
+  crossEntropy: ([logits, targets], args) => crossEntropy(logits as AnyTensor, targets as AnyTensor, args as CrossEntropyOptions),
   mseLoss: ([a, b]) => mseLoss(a as AnyTensor, b as AnyTensor),
   to: ([x], { dtype }) => to(x as AnyTensor, dtype as DType),
 };

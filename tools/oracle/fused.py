@@ -66,6 +66,13 @@ def norming() -> list[dict]:
     return cases
 
 
+def row_losses(x: torch.Tensor, t: torch.Tensor, smoothing: float, z: float, ignored: int | None) -> torch.Tensor:
+    """Each row's loss, with the auxiliary loss of PaLM (Chowdhery et al. 2022, section 5): z (log Z)^2."""
+    rows, targets, ignore_index = x.reshape(-1, x.shape[-1]), t.reshape(-1), -1 if ignored is None else ignored
+    losses = F.cross_entropy(rows, targets, reduction="none", label_smoothing=smoothing, ignore_index=ignore_index)
+    return (losses + z * rows.logsumexp(-1) ** 2 * (targets != ignore_index)).reshape(t.shape)
+
+
 def looking_up() -> list[dict]:
     cases = []
     for rows, cols, tokens in [(7, 4, (5,)), (11, 3, (3, 2)), (3, 17, (2, 2, 4))]:
@@ -80,6 +87,13 @@ def looking_up() -> list[dict]:
         cases.append(case("shardedLinearCrossEntropy", inputs, losses))
         skipping = lambda x, w, t: F.cross_entropy((x @ w.T).reshape(-1, w.shape[0]), t.reshape(-1), reduction="none", ignore_index=0).reshape(t.shape)
         cases.append(case("shardedLinearCrossEntropy", inputs, skipping, ignoreIndex=0))
+    for smoothing, z, ignored in [(0.1, 0.0, None), (0.0, 0.01, None), (0.3, 1e-3, -100), (1.0, 0.0, 3)]:
+        args = {"labelSmoothing": smoothing, "zLoss": z} | ({} if ignored is None else {"ignoreIndex": ignored})
+        targets = Input(3, 2, data=[4, 3, 16, 0 if ignored is None else ignored, 7, 3], dtype="i32")
+        losses = lambda x, t, s=smoothing, c=z, i=ignored: row_losses(x, t, s, c, i)
+        cases.append(case("crossEntropy", [Input(3, 2, 17, low=-6, high=6), targets], losses, **args))
+        of_head = lambda x, w, t, s=smoothing, c=z, i=ignored: row_losses(x @ w.T, t, s, c, i)
+        cases.append(case("shardedLinearCrossEntropy", [Input(3, 2, 8), Input(17, 8), targets], of_head, **args))
     for shape in [(6,), (3, 5), (2, 3, 4)]:
         cases.append(case("mseLoss", [Input(*shape), Input(*shape)], F.mse_loss))
     for dtype, torch_dtype in [("bf16", torch.bfloat16), ("f16", torch.float16)]:

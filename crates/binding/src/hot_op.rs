@@ -138,6 +138,7 @@ macro_rules! array {
 }
 array!(u32, "Uint32Array", uint32_array);
 array!(u8, "Uint8Array", uint8_array);
+array!(f64, "Float64Array", float64_array);
 
 /// The first `N` arguments; missing ones are `undefined`.
 #[inline]

@@ -2,6 +2,7 @@ import { ShapeError } from '@megatron-ts/errors';
 import { allReduce, type ProcessGroup } from '@megatron-ts/process-groups';
 import {
   type ComputeOptions,
+  type CrossEntropyOptions,
   formatShape,
   shardedCrossEntropy,
   shardedLinearCrossEntropy,
@@ -14,15 +15,16 @@ import { requireTokens } from './require-tokens.ts';
 import { vocabRange } from './vocab-range.ts';
 
 /** Options of the loss. */
-export interface VocabParallelCrossEntropyOptions {
+export interface VocabParallelCrossEntropyOptions extends CrossEntropyOptions {
   /** Tokens over all ranks; by default the ranks hold equally many. */
   readonly vocabSize?: number;
 }
 
 /**
  * `log(sum(exp(logits))) - logits[target]` of each token, for logits whose vocabulary is cut over the ranks: `logits` `[s, b, v / t]`,
- * `targets` (i32) `[s, b]`, result `[s, b]`. Two all-reduces forward (the maxima, then both sums packed), none backward.
- * @throws ShapeError SHAPE_MISMATCH, INDEX_OUT_OF_RANGE for a target outside the vocabulary
+ * `targets` (i32) `[s, b]`, result `[s, b]`. Two all-reduces forward (the maxima, then all sums packed), none backward. Label smoothing and
+ * `zLoss` are those of the whole vocabulary, whatever the number of ranks; a target that is `ignoreIndex` has loss 0 and no gradient.
+ * @throws ShapeError SHAPE_MISMATCH, INDEX_OUT_OF_RANGE for a target outside the vocabulary; ConfigError INVALID_OPTION
  * @source Shoeybi et al. 2019, section 3; Megatron-core, fused vocabulary-parallel cross entropy
  */
 export function vocabParallelCrossEntropy(
@@ -32,29 +34,25 @@ export function vocabParallelCrossEntropy(
   options: VocabParallelCrossEntropyOptions = {},
 ): Tensor {
   const cols = logits.shape.at(-1) ?? 0;
-  const { vocabSize = cols * tpGroup.size } = options;
+  const { vocabSize = cols * tpGroup.size, ...loss } = options;
   const start = firstColumnOf('vocabParallelCrossEntropy', { shape: logits.shape, held: cols, vocabSize, tpGroup });
-  requireTokens('vocabParallelCrossEntropy', targets, { vocabSize });
-  return shardedCrossEntropy(logits, targets, shardsOf(tpGroup, start));
+  requireTokens('vocabParallelCrossEntropy', targets, { vocabSize, ignoreIndex: loss.ignoreIndex });
+  return shardedCrossEntropy(logits, targets, shardsOf(tpGroup, { firstColumn: start, vocabSize }), loss);
 }
 
 /** The exchanges of one loss: maxima, then sums, over the ranks. */
-function shardsOf(group: ProcessGroup, firstColumn: number): ShardReduction {
+function shardsOf(group: ProcessGroup, part: { readonly firstColumn: number; readonly vocabSize: number }): ShardReduction {
   return {
-    firstColumn,
+    ...part,
     maximum: (rows) => allReduce(rows, { group, op: 'max', label: whereInModel('crossEntropy maxima') }).wait(),
     sum: (statistics) => allReduce(statistics, { group, label: whereInModel('crossEntropy sums') }).wait(),
   };
 }
 
 /** Options of the loss of a head. */
-export interface VocabParallelLinearCrossEntropyOptions extends ComputeOptions {
+export interface VocabParallelLinearCrossEntropyOptions extends ComputeOptions, VocabParallelCrossEntropyOptions {
   /** Ranks that share the vocabulary. */
   readonly tpGroup: ProcessGroup;
-  /** Tokens over all ranks; by default the ranks hold equally many. */
-  readonly vocabSize?: number;
-  /** Target of tokens whose loss is 0 and which have no gradient; none by default. */
-  readonly ignoreIndex?: number;
 }
 
 /**
@@ -62,20 +60,21 @@ export interface VocabParallelLinearCrossEntropyOptions extends ComputeOptions {
  * tokens: `hidden` `[s, b, h]`, whole on every rank, weight `[v / t, h]`, targets (i32) `[s, b]`, result `[s, b]`. Two all-reduces forward
  * for each chunk of tokens, none backward. Losses and the gradient of `hidden` have the bits of `linear` and
  * `vocabParallelCrossEntropy`.
- * @throws ShapeError SHAPE_MISMATCH, INDEX_OUT_OF_RANGE for a target outside the vocabulary
+ * @throws ShapeError SHAPE_MISMATCH, INDEX_OUT_OF_RANGE for a target outside the vocabulary; ConfigError INVALID_OPTION
  * @source Hsu et al. 2024, Liger Kernel, section 3.2; Shoeybi et al. 2019, section 3
  */
 export function vocabParallelLinearCrossEntropy(
   hidden: Tensor,
   weight: Tensor<VocabShard>,
   targets: Tensor,
-  { tpGroup, ignoreIndex, computeDType, ...given }: VocabParallelLinearCrossEntropyOptions,
+  { tpGroup, ...given }: VocabParallelLinearCrossEntropyOptions,
 ): Tensor {
   const rows = weight.shape[0] ?? 0;
-  const { vocabSize = rows * tpGroup.size } = given;
+  const { vocabSize = rows * tpGroup.size, ...options } = given;
   const start = firstColumnOf('vocabParallelLinearCrossEntropy', { shape: weight.shape, held: rows, vocabSize, tpGroup });
-  requireTokens('vocabParallelLinearCrossEntropy', targets, { vocabSize, ignoreIndex });
-  return shardedLinearCrossEntropy(hidden, weight, targets, { shards: shardsOf(tpGroup, start), ignoreIndex, computeDType });
+  requireTokens('vocabParallelLinearCrossEntropy', targets, { vocabSize, ignoreIndex: options.ignoreIndex });
+  const shards = shardsOf(tpGroup, { firstColumn: start, vocabSize });
+  return shardedLinearCrossEntropy(hidden, weight, targets, { shards, ...options });
 }
 
 interface HeldColumns {

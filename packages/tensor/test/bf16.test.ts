@@ -174,7 +174,7 @@ describe('operations of bf16 tensors beside those of the same values in f32', ()
     scope(() => {
       const op: Op = (x, weight) =>
         shardedLinearCrossEntropy(x as AnyTensor, weight as AnyTensor, tokens([12], 17), {
-          shards: { firstColumn: 0, maximum: () => undefined, sum: () => undefined },
+          shards: { firstColumn: 0, vocabSize: 17, maximum: () => undefined, sum: () => undefined },
         });
       const shapes = [
         [12, 40],

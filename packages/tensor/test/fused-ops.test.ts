@@ -115,7 +115,7 @@ describe('gated activations against their plain twins', () => {
 });
 
 describe('linearCrossEntropy', () => {
-  const whole = { firstColumn: 0, maximum: () => undefined, sum: () => undefined };
+  const whole = { firstColumn: 0, vocabSize: 20_000, maximum: () => undefined, sum: () => undefined };
   // 1200 rows of 20,000 logits are three chunks.
   const [rows, hidden, vocab] = [1200, 8, 20_000];
   const targets = () =>

@@ -1,7 +1,18 @@
 import { ConfigError } from '@megatron-ts/errors';
 import { assignLayers } from '@megatron-ts/mesh';
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type AnyTensor, type DType, type InitRule, type Loss, Module, requireDropoutRates, sum, type Tensor } from '@megatron-ts/tensor';
+import {
+  type AnyTensor,
+  countTargets,
+  type DType,
+  type InitRule,
+  type Loss,
+  Module,
+  requireDropoutRates,
+  requireLossOptions,
+  sum,
+  type Tensor,
+} from '@megatron-ts/tensor';
 import { gatherVocabulary, vocabParallelCrossEntropy, vocabParallelWeight, type VocabShard } from '@megatron-ts/tensor-parallel';
 import { GPTEmbedding } from './gpt-embedding.ts';
 import type { GPTModelOptions } from './gpt-options.ts';
@@ -39,7 +50,7 @@ export class GPTModel<SP extends boolean = false> extends Module {
     this.embedding = isFirst ? new GPTEmbedding<SP>({ ...options, ...options.tied }) : undefined;
     this.layers = new Map(layers.map((layer) => [layer, new TransformerLayer<SP>(options.layer)]));
     this.finalNorm = isLast ? makeNorm(normalization, { hiddenSize, ...norm }) : undefined;
-    const head = { tpGroup, vocabSize: options.vocabSize, sequenceParallel, computeDType };
+    const head = { tpGroup, vocabSize: options.vocabSize, sequenceParallel, computeDType, loss: options.loss };
     this.head = isLast ? new LanguageModelHead<SP>({ weight: headWeight(options, this.embedding), ...head }) : undefined;
     this.options = options;
   }
@@ -63,14 +74,24 @@ export class GPTModel<SP extends boolean = false> extends Module {
 
   /** Loss of each token from logits `[s, b, v / t]` and targets (i32) `[s, b]`: `[s, b]`. */
   losses(logits: Tensor<VocabShard>, targets: Tensor): Tensor {
-    const { tpGroup, vocabSize } = this.options;
-    return vocabParallelCrossEntropy(logits, targets, tpGroup, { vocabSize });
+    const { tpGroup, vocabSize, loss } = this.options;
+    return vocabParallelCrossEntropy(logits, targets, tpGroup, { vocabSize, ...loss });
   }
 
-  /** Sum and number of token losses, as schedules want them; with `targets`, `output` is what the last stage gave without them. */
+  /**
+   * Sum and number of token losses, as schedules want them. `output` is what the last stage gave: losses `[s, b]`, or logits
+   * `[s, b, v / t]` to be compared with `targets`. With an `ignoreIndex` the targets also say how many tokens count.
+   * @throws ConfigError MISSING_OPTION
+   */
   lossOf(output: AnyTensor, targets?: Tensor): Loss {
-    const losses: Tensor = targets === undefined ? output : this.losses(output, targets); // [s, b]
-    return { sum: sum(losses), count: losses.numel };
+    const { ignoreIndex } = this.options.loss;
+    if (targets === undefined) {
+      if (ignoreIndex !== undefined) throw withoutTargets(ignoreIndex);
+      return { sum: sum(output as Tensor), count: output.numel };
+    }
+    const isLosses = output.shape.length === targets.shape.length;
+    const losses: Tensor = isLosses ? output : this.losses(output, targets); // [s, b]
+    return { sum: sum(losses), count: countTargets(targets, ignoreIndex) };
   }
 
   /** Logits of the whole vocabulary on every tensor-parallel rank of the last stage, for generation: `[s, b, vocabSize]`. */
@@ -97,10 +118,12 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   const { ctx, vocabSize, maxSequenceLength, hiddenSize, numLayers, numAttentionHeads, sequenceParallel } = given;
   const { ffnHiddenSize = 4 * hiddenSize, bias = true, layerNormEps = 1e-5, initStd = 0.02, tieWordEmbeddings = true } = given;
   const { window, activation, normalization = 'layerNorm', fusedLoss = true, hiddenDropout = 0, attentionDropout = 0 } = given;
-  const { paramDType = 'f32', computeDType } = given;
+  const { paramDType = 'f32', computeDType, labelSmoothing, zLoss, ignoreIndex } = given;
+  const loss = { labelSmoothing, zLoss, ignoreIndex };
   if (!(initStd >= 0))
     throw new ConfigError('INVALID_OPTION', `GPTModel: initStd is ${initStd}. Use a number of at least 0, such as 0.02.`);
   requireDropoutRates('GPTModel', { hiddenDropout, attentionDropout });
+  requireLossOptions('GPTModel', loss);
   const width = { hiddenSize, numAttentionHeads, ffnHiddenSize };
   const kind = { window, activation, normalization, hiddenDropout, attentionDropout, paramDType, computeDType };
   const tpGroup: ProcessGroup = ctx.tp;
@@ -119,12 +142,18 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
     isSpread,
     normalization,
     fusedLoss,
+    loss,
     paramDType,
     computeDType,
     tied: tieWordEmbeddings ? { sharedName: tiedName, sharedOver: isSpread ? 'embedding' : undefined } : {},
     norm: { eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
     layer: { ...width, ...kind, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel },
   };
+}
+
+function withoutTargets(ignoreIndex: number): ConfigError {
+  const sentence = `GPTModel.lossOf: with ignoreIndex ${ignoreIndex} the losses alone do not say how many tokens count. Pass the targets as well.`;
+  return new ConfigError('MISSING_OPTION', sentence, { fields: { ignoreIndex } });
 }
 
 interface Place {

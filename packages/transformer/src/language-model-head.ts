@@ -1,5 +1,14 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type AnyTensor, type ComputeDType, type ComputeOptions, linear, Module, type Parameter, type Tensor } from '@megatron-ts/tensor';
+import {
+  type AnyTensor,
+  type ComputeDType,
+  type ComputeOptions,
+  type CrossEntropyOptions,
+  linear,
+  Module,
+  type Parameter,
+  type Tensor,
+} from '@megatron-ts/tensor';
 import {
   type Region,
   type Residual,
@@ -20,6 +29,8 @@ export interface LanguageModelHeadOptions<SP extends boolean = false> {
   readonly sequenceParallel?: SP | undefined;
   /** What products are computed in, with f32 sums; by default what their operands are stored in. */
   readonly computeDType?: ComputeDType | undefined;
+  /** What the losses add and leave out; nothing by default. */
+  readonly loss?: CrossEntropyOptions;
 }
 
 /** Logits of every token of the vocabulary, cut over the ranks, or the losses that follow from them. */
@@ -29,13 +40,15 @@ export class LanguageModelHead<SP extends boolean = false> extends Module {
   private readonly region: Region<Residual<SP>>;
   private readonly compute: ComputeOptions;
   private readonly vocabulary: { readonly tpGroup: ProcessGroup; readonly vocabSize?: number };
+  private readonly loss: CrossEntropyOptions;
 
-  constructor({ weight, tpGroup, vocabSize, sequenceParallel, computeDType }: LanguageModelHeadOptions<SP>) {
+  constructor({ weight, tpGroup, vocabSize, sequenceParallel, computeDType, loss = {} }: LanguageModelHeadOptions<SP>) {
     super();
     this.weight = weight;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
     this.compute = { computeDType };
     this.vocabulary = { tpGroup, ...(vocabSize === undefined ? {} : { vocabSize }) };
+    this.loss = loss;
   }
 
   /** `hidden` `[s, b, h]` to `[s, b, v / t]`. */
@@ -45,6 +58,6 @@ export class LanguageModelHead<SP extends boolean = false> extends Module {
   override forward(hidden: Tensor<Residual<SP>>, targets?: Tensor): AnyTensor {
     const whole = this.region.enter(hidden); // [s, b, h]
     if (targets === undefined) return linear(whole, this.weight, undefined, this.compute); // [s, b, v / t]
-    return vocabParallelLinearCrossEntropy(whole, this.weight, targets, { ...this.vocabulary, ...this.compute }); // [s, b]
+    return vocabParallelLinearCrossEntropy(whole, this.weight, targets, { ...this.vocabulary, ...this.compute, ...this.loss }); // [s, b]
   }
 }

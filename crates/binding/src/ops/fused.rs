@@ -6,7 +6,6 @@ use crate::dispatch::{for_values, refused};
 use crate::hot_op::hot_ops;
 use crate::tensors::{apart, optional, same_dtype, slice, span, vector};
 use kernels::bias_gated::{self, Gate};
-use kernels::cross_entropy::{self, Shard};
 use kernels::embedding::{self, Table};
 use kernels::norm::{self, Gradients, Inputs, Kind, Outputs, Saved, Sums};
 use kernels::{adamw, bias_add, bias_gelu};
@@ -145,64 +144,6 @@ hot_ops! {
         // SAFETY: as above.
         let sums = unsafe { dst.f32s_mut()? };
         for_values!(grad.dtype(), T => embedding::embedding_backward::<T>(index.slice()?, grad.slice()?, table, sums, accumulate))
-    }
-
-    /// The largest logit of each row of [rows, cols].
-    ceRowMax(logits: u32, rows: u32, cols: u32) -> u32 {
-        let logits = span("ceRowMax", logits)?;
-        let shard = Shard { start: 0, rows: rows as usize, cols: cols as usize };
-        made(DType::F32, &[rows], |max| for_values!(logits.dtype(), T => {
-            // SAFETY: the target is new: nobody else reads or writes it.
-            cross_entropy::row_max::<T>(logits.slice()?, shard, unsafe { max.f32s_mut()? })
-        }))
-    }
-
-    /// outs: exp(logits - max) [rows, cols] in f32, and stats [2, rows]: the sums of the rows, and each target's logit less the
-    /// maximum, 0 for targets (i32) outside start..start + cols.
-    ceExpSum(logits: u32, max: u32, targets: u32, start: u32, rows: u32, cols: u32, outs: &mut [u32]) -> () {
-        let (logits, max, targets) = (span("ceExpSum", logits)?, span("ceExpSum", max)?, span("ceExpSum", targets)?);
-        let shard = Shard { start: start as usize, rows: rows as usize, cols: cols as usize };
-        made_all(outs, [(DType::F32, &[rows, cols]), (DType::F32, &[2, rows])], |outs| for_values!(logits.dtype(), T => {
-            // SAFETY: the targets are new: nobody else reads or writes them.
-            let (exp, stats) = unsafe { (outs[0].f32s_mut()?, outs[1].f32s_mut()?) };
-            cross_entropy::exp_sum::<T, f32>(logits.slice()?, max.f32s()?, targets.slice()?, shard, exp, stats)
-        }))
-    }
-
-    /// The stats of `ceExpSum` alone.
-    ceSums(logits: u32, max: u32, targets: u32, start: u32, rows: u32, cols: u32) -> u32 {
-        let (logits, max, targets) = (span("ceSums", logits)?, span("ceSums", max)?, span("ceSums", targets)?);
-        let shard = Shard { start: start as usize, rows: rows as usize, cols: cols as usize };
-        made(DType::F32, &[2, rows], |stats| for_values!(logits.dtype(), T => {
-            // SAFETY: the target is new: nobody else reads or writes it.
-            cross_entropy::sums::<T>(logits.slice()?, max.f32s()?, targets.slice()?, shard, unsafe { stats.f32s_mut()? })
-        }))
-    }
-
-    /// The same with the logits turned into the exponentials; the statistics go to stats [2, rows].
-    ceExpSumInPlace(logits: u32, max: u32, targets: u32, start: u32, rows: u32, cols: u32, stats: u32) -> () {
-        let op = "ceExpSumInPlace";
-        let (logits, max, targets, stats) = (span(op, logits)?, span(op, max)?, span(op, targets)?, span(op, stats)?);
-        written_apart([(&logits, true), (&max, false), (&targets, false), (&stats, true)].into_iter())?;
-        let shard = Shard { start: start as usize, rows: rows as usize, cols: cols as usize };
-        for_values!(logits.dtype(), T => {
-            // SAFETY: what is written shares no memory with anything else in the call.
-            let (logits, stats) = unsafe { (logits.slice_mut()?, stats.f32s_mut()?) };
-            cross_entropy::exp_sum_in_place::<T>(logits, max.f32s()?, targets.slice()?, shard, stats)
-        })
-    }
-
-    /// In place: exp becomes (softmax - onehot(target)) * grad[row]; stats are summed over the ranks already.
-    ceBackward(exp: u32, stats: u32, targets: u32, start: u32, rows: u32, cols: u32, grad: u32) -> () {
-        let op = "ceBackward";
-        let exp = span(op, exp)?;
-        let [stats, targets, grad] = apart_all(&exp, [span(op, stats)?, span(op, targets)?, span(op, grad)?])?;
-        let shard = Shard { start: start as usize, rows: rows as usize, cols: cols as usize };
-        for_values!(exp.dtype(), T => {
-            // SAFETY: nothing that is read shares memory with exp.
-            let exp = unsafe { exp.slice_mut()? };
-            cross_entropy::backward::<T>(exp, stats.f32s()?, targets.slice()?, shard, grad.f32s()?)
-        })
     }
 
     /// One step of AdamW on any number of flat runs, in one pass. handles: p, g, m, v of each run; hypers: one tensor for each run,

@@ -2,6 +2,7 @@
 
 mod attention;
 mod comm;
+mod cross_entropy;
 mod dropout;
 mod elementwise;
 mod fused;
@@ -13,7 +14,16 @@ use crate::hot_op::HotOp;
 
 /// Every raw operation.
 pub fn all() -> impl Iterator<Item = &'static HotOp> {
-    [storage::HOT_OPS, elementwise::HOT_OPS, fused::HOT_OPS, attention::HOT_OPS, products::HOT_OPS, dropout::HOT_OPS, comm::HOT_OPS]
-        .into_iter()
-        .flatten()
+    [
+        storage::HOT_OPS,
+        elementwise::HOT_OPS,
+        fused::HOT_OPS,
+        attention::HOT_OPS,
+        cross_entropy::HOT_OPS,
+        products::HOT_OPS,
+        dropout::HOT_OPS,
+        comm::HOT_OPS,
+    ]
+    .into_iter()
+    .flatten()
 }

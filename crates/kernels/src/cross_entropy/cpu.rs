@@ -1,7 +1,9 @@
+use super::{Rows, Terms};
 use crate::exp::exp;
 use crate::lanes::{map_sum, max, sum};
 use crate::simd::multiversion;
 use crate::stored::Value;
+use crate::transcendental::ln;
 
 /// Logits copied at a time: few enough to be in the first-level cache when they are read again.
 const BLOCK: usize = 1024;
@@ -50,9 +52,38 @@ multiversion! {
 }
 
 multiversion! {
-    pub(super) fn scale<T: Value>(row: &mut [T], factor: f32) {
+    pub(super) fn sum_of_differences<T: Value>(row: &[T], max: f32) -> f32 {
+        sum(row, |x| x - max)
+    }
+}
+
+multiversion! {
+    /// A loss is ln(sum) less what the target's distribution says of the logits, plus z ln(sum exp(logits))^2.
+    pub(super) fn losses(of: Rows, stats: &[f32], losses: &mut [f32]) {
+        let Terms { hot, uniform, z, ignored } = of.terms;
+        let rows = losses.len();
+        let totals = stats.get(2 * rows..).unwrap_or_default();
+        for (i, loss) in losses.iter_mut().enumerate() {
+            let log = ln::<FMA>(stats[i]);
+            let smoothed = totals.get(i).map_or(0.0, |total| uniform * total);
+            let whole = if z == 0.0 { 0.0 } else { log + of.max[i] };
+            let value = log - (hot * stats[rows + i] + smoothed) + z * whole * whole;
+            *loss = if ignored == Some(of.targets[i]) { 0.0 } else { value };
+        }
+    }
+}
+
+multiversion! {
+    /// What the softmax is multiplied with in the gradient.
+    pub(super) fn slope(terms: Terms, sum: f32, max: f32) -> f32 {
+        if terms.z == 0.0 { 1.0 } else { 1.0 + 2.0 * terms.z * (ln::<FMA>(sum) + max) }
+    }
+}
+
+multiversion! {
+    pub(super) fn scale<T: Value>(row: &mut [T], factor: f32, less: f32) {
         for x in row {
-            *x = T::narrow(x.widen() * factor);
+            *x = T::narrow(x.widen() * factor - less);
         }
     }
 }

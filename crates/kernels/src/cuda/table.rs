@@ -196,9 +196,15 @@ pub const UNITS: &[Unit] = units! {
         embedding_backward(tokens: U64, cols: U64, start: U64, rows: U64, index: In, grad: In, dst: Out) by row_tiles[tokens, cols];
     }
     cross_entropy in "cross_entropy" ["cross_entropy/kernel.cu"] FLOATS {
-        ce_row_max(cols: U64, logits: In, max: Out) by rows[rows, cols];
-        ce_exp_sum(rows: U64, cols: U64, start: U64, logits: In, max: In, targets: In, exp: Out, stats: Out) by rows[rows, cols];
-        ce_backward(cols: U64, start: U64, stats: In, targets: In, grad: In, exp: Out) by row_tiles[rows, cols];
+        ce_row_max(cols: U64, held: U64, logits: In, max: Out) by rows[rows, cols];
+        ce_exp_sum(rows: U64, cols: U64, held: U64, start: U64, uniform: F32, logits: In, max: In, targets: In, exp: Out, stats: Out)
+            by rows[rows, cols];
+        ce_sums(rows: U64, cols: U64, held: U64, start: U64, uniform: F32, logits: In, max: In, targets: In, stats: Out)
+            by rows[rows, cols];
+        ce_loss(rows: U64, hot: F32, uniform: F32, z: F32, is_ignoring: U32, ignored: U32, stats: In, max: In, targets: In, losses: Out)
+            by threads[rows];
+        ce_backward(cols: U64, held: U64, start: U64, hot: F32, uniform: F32, z: F32, is_ignoring: U32, ignored: U32, stats: In, max: In,
+            targets: In, grad: In, exp: Out) by row_tiles[rows, cols];
     }
     adamw in "adamw" ["adamw/kernel.cu"] FLOATS {
         adamw(length: U64, hyper: In, g: In, p: Out, m: Out, v: Out, model: Out) by elements[length];

@@ -2,55 +2,82 @@
 
 use crate::device::{Argument::*, NULL, device};
 use crate::memory::{FLOATS, Float, Memory, values};
-use kernels::cross_entropy::{self, Shard};
+use kernels::cross_entropy::{self, Rows, Shard, Terms};
 use kernels::gemm::Values;
 use kernels::{non_finite, sum_squares};
 use storage::{DType, Span};
 
 #[test]
 fn the_pieces_of_a_cross_entropy_are_those_of_the_cpu() {
-    for (float, [rows, cols]) in FLOATS.into_iter().flat_map(|float| [[5, 37], [3, 2600], [4, 64]].map(|shape| (float, shape))) {
-        let shard = Shard { start: 10, rows, cols };
-        let logits = float.rounded(&values(rows * cols, 1, 8.0));
-        // The last row's target is another rank's, the first row's is to be ignored.
-        let targets: Vec<i32> =
-            (0..rows).map(|row| [-100, 10 + cols as i32 - 1, 10, 12, 9][if row + 1 == rows { 4 } else { row % 4 }]).collect();
-        let grad = values(rows, 2, 1.0);
-        let extents = [rows as u64, cols as u64];
-        let [rows_count, cols_count] = extents.map(U64);
-        let device = device("cross_entropy", float.name());
-        let (logits_at, targets_at, grad_at) = (float.put(&logits, 0), Memory::of(&targets, 0), Memory::of(&grad, 0));
-
-        let (mut want_max, max) = (vec![0.0; rows], Float::F32.room(rows, 0));
-        cross_entropy::row_max(&logits[..], shard, &mut want_max).unwrap();
-        device.launch("ce_row_max", &extents, &[cols_count, logits_at.argument(), max.argument()]);
-        assert_eq!(max.get::<f32>(), want_max);
-
-        let (mut want_exp, mut want_stats) = (vec![0.0; rows * cols], vec![0.0; 2 * rows]);
-        cross_entropy::exp_sum(&logits[..], &want_max, &targets, shard, &mut want_exp[..], &mut want_stats).unwrap();
-        let (exp, stats) = (float.room(rows * cols, 0), Float::F32.room(2 * rows, 0));
-        let before = [rows_count, cols_count, U64(10), logits_at.argument(), max.argument(), targets_at.argument()];
-        for out in [&exp, &logits_at] {
-            device.launch("ce_exp_sum", &extents, &[&before[..], &[out.argument(), stats.argument()]].concat());
-            float.expect("exponentials", &float.get(out), &want_exp, 0.0, 0.0);
-            Float::F32.expect("stats", &stats.get::<f32>(), &want_stats, 8.0, 0.0);
+    let shapes = [[5, 37, 37], [3, 2600, 2597], [4, 64, 64], [5, 40, 33]];
+    let losses = [(0.0, 0.0, None), (0.1, 0.0, Some(-100)), (0.2, 1e-2, None), (0.0, 1e-3, Some(10))];
+    for (float, [rows, cols, held]) in FLOATS.into_iter().flat_map(|float| shapes.map(|shape| (float, shape))) {
+        for (smoothing, z, ignored) in losses {
+            let shard = Shard { start: 10, rows, cols, held };
+            let terms = Terms::new(smoothing, 5000.0, z, ignored).unwrap();
+            // The last row's target is another rank's, the first row's may be ignored; what is not held is never read.
+            let targets: Vec<i32> =
+                (0..rows).map(|row| [-100, 10 + held as i32 - 1, 10, 12, 9][if row + 1 == rows { 4 } else { row % 4 }]).collect();
+            let mut logits = float.rounded(&values(rows * cols, 1, 8.0));
+            (0..rows).for_each(|row| logits[row * cols + held..(row + 1) * cols].fill(f32::NAN));
+            pieces(float, Case { shard, terms, ignored, logits, targets });
         }
-
-        let rounded = float.rounded(&want_exp);
-        let mut want: Vec<f32> = (0..rows * cols).map(|i| rounded[i] * (grad[i / cols] / want_stats[i / cols])).collect();
-        for (row, target) in targets.iter().enumerate().filter(|(_, target)| (10..10 + cols as i32).contains(target)) {
-            want[row * cols + *target as usize - 10] -= grad[row];
-        }
-        if float == Float::F32 {
-            let mut exp = want_exp.clone();
-            cross_entropy::backward(&mut exp[..], &want_stats, &targets, shard, &grad).unwrap();
-            assert_eq!(exp, want);
-        }
-        let stats = Memory::of(&want_stats, 0);
-        let arguments = [cols_count, U64(10), stats.argument(), targets_at.argument(), grad_at.argument(), exp.argument()];
-        device.launch("ce_backward", &extents, &arguments);
-        float.expect("backward", &float.get(&exp), &want, 0.0, 0.0);
     }
+}
+
+struct Case {
+    shard: Shard,
+    terms: Terms,
+    ignored: Option<i32>,
+    logits: Vec<f32>,
+    targets: Vec<i32>,
+}
+
+fn pieces(float: Float, Case { shard, terms, ignored, logits, targets }: Case) {
+    let Shard { start, rows, cols, held } = shard;
+    let (grad, extents, count) = (values(rows, 2, 1.0), [rows as u64, cols as u64], terms.statistics() * rows);
+    let [rows_count, cols_count, held_count, start] = [rows, cols, held, start].map(|number| U64(number as u64));
+    let [hot, uniform, z] = terms.numbers().map(F32);
+    let [is_ignoring, ignored] = [u32::from(ignored.is_some()), ignored.unwrap_or(0) as u32].map(U32);
+    let device = device("cross_entropy", float.name());
+    let (logits_at, targets_at, grad_at) = (float.put(&logits, 0), Memory::of(&targets, 0), Memory::of(&grad, 0));
+
+    let (mut want_max, max) = (vec![0.0; rows], Float::F32.room(rows, 0));
+    cross_entropy::row_max(&logits[..], shard, &mut want_max).unwrap();
+    device.launch("ce_row_max", &extents, &[cols_count, held_count, logits_at.argument(), max.argument()]);
+    assert_eq!(max.get::<f32>(), want_max);
+
+    let of = Rows { shard, terms, max: &want_max, targets: &targets };
+    let (mut want_exp, mut want_stats) = (vec![0.0; rows * cols], vec![0.0; count]);
+    cross_entropy::exp_sum(&logits[..], of, &mut want_exp[..], &mut want_stats).unwrap();
+    let (exp, stats) = (Float::F32.room(rows * cols, 0), Float::F32.room(count, 0));
+    let before = [rows_count, cols_count, held_count, start, uniform, logits_at.argument(), max.argument(), targets_at.argument()];
+    let expect_stats = || {
+        let (got, sums) = (stats.get::<f32>(), 2 * rows);
+        Float::F32.expect("stats", &got[..sums], &want_stats[..sums], 8.0, 0.0);
+        Float::F32.expect("sums of logits", &got[sums..], &want_stats[sums..], 8.0, 0.0);
+    };
+    device.launch("ce_sums", &extents, &[&before[..], &[stats.argument()]].concat());
+    expect_stats();
+    for out in if float == Float::F32 { vec![&exp, &logits_at] } else { vec![&exp] } {
+        device.launch("ce_exp_sum", &extents, &[&before[..], &[out.argument(), stats.argument()]].concat());
+        Float::F32.expect("exponentials", &out.get::<f32>(), &want_exp, 0.0, 0.0);
+        expect_stats();
+    }
+
+    let (mut want_losses, losses, stats) = (vec![0.0; rows], Float::F32.room(rows, 0), Memory::of(&want_stats, 0));
+    cross_entropy::losses(of, &want_stats, &mut want_losses).unwrap();
+    let read = [stats.argument(), max.argument(), targets_at.argument()];
+    let told = [hot, uniform, z, is_ignoring, ignored];
+    device.launch("ce_loss", &extents[..1], &[&[rows_count], &told[..], &read[..], &[losses.argument()]].concat());
+    Float::F32.expect("losses", &losses.get::<f32>(), &want_losses, 0.0, 0.0);
+
+    // The gradient is that of the exponentials as they are kept.
+    let (exp, mut want) = (float.put(&want_exp, 0), float.rounded(&want_exp));
+    cross_entropy::backward(&mut want[..], of, &want_stats, &grad).unwrap();
+    let after = [grad_at.argument(), exp.argument()];
+    device.launch("ce_backward", &extents, &[&[cols_count, held_count, start], &told[..], &read[..], &after[..]].concat());
+    float.expect("backward", &float.get(&exp), &want, 0.0, 0.0);
 }
 
 /// A step written out in f32.

@@ -7,31 +7,65 @@ import { extentOf, formatShape, numel, sameShape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
 import { to } from './cast.ts';
-import { lossOfStatistics } from './loss-of-statistics.ts';
+import { type CrossEntropyOptions, requireLossOptions } from './cross-entropy-options.ts';
+import { lossNumbers, lossOfStatistics, statisticsPerRow } from './loss-of-statistics.ts';
 import { requireDType } from './operands.ts';
 
 const outs = new Uint32Array(2);
 
-/** The exchanges with other vocabulary shards; a whole vocabulary needs none. */
+/** The part of the vocabulary that the columns of logits are, and the exchanges with its other parts; a whole vocabulary needs none. */
 export interface ShardReduction {
   /** Number of the first column held here. */
   readonly firstColumn: number;
+  /** Columns held here; columns behind them pad the memory: they are never read and get no gradient. All columns by default. */
+  readonly columns?: number;
+  /** Tokens of all shards. */
+  readonly vocabSize: number;
   /** Makes each row's maximum that over all shards, in place. */
   maximum(rows: AnyTensor): void;
   /** Makes each row's statistics sums over all shards, in place. */
   sum(statistics: AnyTensor): void;
 }
 
-const whole: ShardReduction = { firstColumn: 0, maximum: () => undefined, sum: () => undefined };
-
 /**
- * `log(sum(exp(logits))) - logits[target]` of each row, for logits whose columns may be spread over ranks.
+ * `log(sum(exp(logits))) - logits[target]` of each row, or what `options` make of it, for logits whose columns may be spread over ranks.
  * `logits` `[…, v]`, `targets` (i32) `[…]`, result `[…]` in f32. The exponentials are kept, in f32, and become the gradient in place; what
  * records nothing makes none. The gradient of bf16 logits is rounded once.
- * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE, ConfigError INVALID_OPTION
  * @source Shoeybi et al. 2019, section 3
  */
-export function shardedCrossEntropy(logits: AnyTensor, targets: AnyTensor, shards: ShardReduction): Tensor {
+export function shardedCrossEntropy(
+  logits: AnyTensor,
+  targets: AnyTensor,
+  shards: ShardReduction,
+  options: CrossEntropyOptions = {},
+): Tensor {
+  requireOperands(logits, targets);
+  requireLossOptions('crossEntropy', options);
+  const [rows, cols] = [numel(targets.shape), extentOf(logits.shape, logits.shape.length - 1)];
+  const numbers = lossNumbers(shards, { rows, cols }, options);
+  const max = new Tensor(engine.ceRowMax(logits.handle, numbers), { shape: [rows], dtype: 'f32', placement: 'replicated' });
+  shards.maximum(max);
+  const isRecorded = ambient.recording && logits.requiresGrad;
+  const { sumsHandle, exps } = isRecorded
+    ? exponentials(logits, { max, targets, numbers })
+    : { sumsHandle: engine.ceSums(logits.handle, max.handle, targets.handle, numbers), exps: undefined };
+  const sums = new Tensor(sumsHandle, { shape: [statisticsPerRow(options), rows], dtype: 'f32', placement: 'replicated' });
+  shards.sum(sums);
+  const loss = lossOfStatistics({ max, sums, targets }, numbers, targets.shape);
+  if (exps === undefined) return loss;
+  return record(loss, {
+    op: 'crossEntropy',
+    inputs: [logits],
+    saved: [exps, sums, max, targets],
+    backward: (grad) => {
+      engine.ceBackward(exps.handle, sums.handle, max.handle, targets.handle, grad.handle, numbers); // exps becomes the gradient
+      return [to(exps, logits.dtype)];
+    },
+  });
+}
+
+function requireOperands(logits: AnyTensor, targets: AnyTensor): void {
   requireDType('crossEntropy', { logits }, 'f32', 'bf16');
   requireDType('crossEntropy', { targets }, 'i32');
   if (logits.shape.length === 0 || !sameShape(logits.shape.slice(0, -1), targets.shape))
@@ -39,52 +73,37 @@ export function shardedCrossEntropy(logits: AnyTensor, targets: AnyTensor, shard
       'SHAPE_MISMATCH',
       `${where('crossEntropy')}: targets ${formatShape(targets.shape)} and logits ${formatShape(logits.shape)} do not fit. The targets need the shape of the logits without the last dim.`,
     );
-  const [rows, cols] = [numel(targets.shape), extentOf(logits.shape, logits.shape.length - 1)];
-  const { firstColumn } = shards;
-  const max = new Tensor(engine.ceRowMax(logits.handle, rows, cols), { shape: [rows], dtype: 'f32', placement: 'replicated' });
-  shards.maximum(max);
-  const isRecorded = ambient.recording && logits.requiresGrad;
-  const { statsHandle, exps } = isRecorded
-    ? exponentials(logits, max, targets, firstColumn)
-    : { statsHandle: engine.ceSums(logits.handle, max.handle, targets.handle, firstColumn, rows, cols), exps: undefined };
-  const stats = new Tensor(statsHandle, { shape: [2, rows], dtype: 'f32', placement: 'replicated' }); // sum of exponentials, target logit
-  shards.sum(stats);
-  const loss = lossOfStatistics(stats, targets.shape);
-  if (exps === undefined) return loss;
-  return record(loss, {
-    op: 'crossEntropy',
-    inputs: [logits],
-    saved: [exps, stats, targets],
-    backward: (grad) => {
-      // exps becomes (softmax - onehot) · grad
-      engine.ceBackward(exps.handle, stats.handle, targets.handle, firstColumn, rows, cols, grad.handle);
-      return [to(exps, logits.dtype)];
-    },
-  });
+}
+
+interface Rows {
+  readonly max: AnyTensor;
+  readonly targets: AnyTensor;
+  readonly numbers: Float64Array;
 }
 
 /** The exponentials `[…, v]` beside the handle of the statistics. */
-function exponentials(logits: AnyTensor, max: AnyTensor, targets: AnyTensor, firstColumn: number) {
-  const cols = extentOf(logits.shape, logits.shape.length - 1);
-  engine.ceExpSum(logits.handle, max.handle, targets.handle, firstColumn, max.numel, cols, outs);
-  const [expHandle, statsHandle] = outs as unknown as [number, number];
+function exponentials(logits: AnyTensor, { max, targets, numbers }: Rows) {
+  engine.ceExpSum(logits.handle, max.handle, targets.handle, numbers, outs);
+  const [expHandle, sumsHandle] = outs as unknown as [number, number];
   const exps: AnyTensor = new Tensor(expHandle, { shape: logits.shape, dtype: 'f32', placement: logits.placement as Placement });
-  return { statsHandle, exps };
+  return { sumsHandle, exps };
 }
 
 /**
- * Cross entropy of each row of `logits` `[…, v]` against `targets` (i32) `[…]`, over a whole vocabulary.
- * @throws ShapeError SHAPE_MISMATCH, INDEX_OUT_OF_RANGE
+ * Cross entropy of each row of `logits` `[…, v]` against `targets` (i32) `[…]`, over a whole vocabulary: `[…]`, 0 where the target is
+ * `ignoreIndex`. The mean over those that count is `div(sum(losses), countTargets(targets, ignoreIndex))`.
+ * @throws ShapeError SHAPE_MISMATCH, INDEX_OUT_OF_RANGE, ConfigError INVALID_OPTION
  */
-export function crossEntropy(logits: Tensor, targets: AnyTensor): Tensor {
+export function crossEntropy(logits: Tensor, targets: AnyTensor, options: CrossEntropyOptions = {}): Tensor {
   requireDType('crossEntropy', { targets }, 'i32');
-  requireInside(targets.toArray<'i32'>(), logits.shape.at(-1) ?? 0);
-  return shardedCrossEntropy(logits, targets, whole);
+  const vocabSize = logits.shape.at(-1) ?? 0;
+  requireInside(targets.toArray<'i32'>(), vocabSize, options.ignoreIndex);
+  return shardedCrossEntropy(logits, targets, { firstColumn: 0, vocabSize, maximum: () => undefined, sum: () => undefined }, options);
 }
 
 /** A target beyond the columns would count as one of another shard. */
-function requireInside(targets: Int32Array, cols: number): void {
-  const at = targets.findIndex((target) => target < 0 || target >= cols);
+function requireInside(targets: Int32Array, cols: number, ignoreIndex: number | undefined): void {
+  const at = targets.findIndex((target) => (target < 0 || target >= cols) && target !== ignoreIndex);
   if (at === -1) return;
   const sentence = `${where('crossEntropy')}: target ${targets[at]} at position ${at} is not in a vocabulary of ${cols}. Use 0 to ${cols - 1}.`;
   throw new ShapeError('INDEX_OUT_OF_RANGE', sentence, { fields: { target: targets[at], position: at, vocabSize: cols } });

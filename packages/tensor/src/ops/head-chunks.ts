@@ -2,8 +2,9 @@ import { engine } from '../engine.ts';
 import { scope } from '../scope.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import type { ShardReduction } from './cross-entropy.ts';
-import { copyInto, empty } from './in-place.ts';
-import { lossOfStatistics } from './loss-of-statistics.ts';
+import type { CrossEntropyOptions } from './cross-entropy-options.ts';
+import { copyInto, empty, filled } from './in-place.ts';
+import { lossNumbers, lossOfStatistics, type Statistics, statisticsPerRow } from './loss-of-statistics.ts';
 import { alias } from './view.ts';
 
 /** Logits that a chunk should have: 32 MiB, a share of the outermost cache. */
@@ -21,16 +22,16 @@ export interface Head {
   readonly targets: AnyTensor;
   /** The exchanges with other shards of the vocabulary. */
   readonly shards: ShardReduction;
-  /** Factor of each token's loss, `[rows]`. */
-  readonly factors: AnyTensor;
   /** The engine's number for what products are computed in. */
   readonly compute: 0 | 1;
+  /** What the losses add and leave out. */
+  readonly options: CrossEntropyOptions;
 }
 
-/** What the forward pass keeps of each row, so that a second pass needs no exchange: maximum, sum of exponentials, target's logit. */
+/** What the forward pass keeps of each row, so that a second pass needs no exchange: maximum and statistics over all shards. */
 interface RowStatistics {
   readonly max: AnyTensor;
-  /** Chunk after chunk, each `[2, rows of the chunk]`. */
+  /** Chunk after chunk, each `[2 or 3, rows of the chunk]`. */
   readonly sums: AnyTensor;
 }
 
@@ -58,6 +59,7 @@ export class HeadChunks {
   private readonly rows: number;
   private readonly inner: number;
   private readonly cols: number;
+  private readonly perRow: 2 | 3;
   private readonly chunks: readonly Chunk[];
   /** What a second pass reads. */
   readonly statistics: RowStatistics;
@@ -71,24 +73,25 @@ export class HeadChunks {
       start: i * size,
       count: Math.min(size, this.rows - i * size),
     }));
-    this.statistics = { max: empty([this.rows]), sums: empty([2 * this.rows]) };
+    this.perRow = statisticsPerRow(head.options);
+    this.statistics = { max: empty([this.rows]), sums: empty([this.perRow * this.rows]) };
   }
 
-  /** Losses `[rows]`, times their factors; with `gradients`, those of the sum of all losses. */
+  /** Losses `[rows]`; with `gradients`, those of their sum. */
   forward(gradients: HeadGradients | undefined): AnyTensor {
     const losses = empty([this.rows]);
+    const factors = gradients === undefined ? undefined : filled([this.rows], { value: 1 });
     this.overChunks((logits, chunk) => {
-      const { shards, targets, factors } = this.head;
+      const { shards } = this.head;
       const { start, count } = chunk;
-      const max = new Tensor(engine.ceRowMax(logits.handle, count, this.cols), { shape: [count], dtype: 'f32', placement: 'replicated' });
+      const numbers = this.numbersOf(chunk);
+      const { max, sums, targets } = this.statisticsOf(chunk);
+      copyInto(max, new Tensor(engine.ceRowMax(logits.handle, numbers), { shape: [count], dtype: 'f32', placement: 'replicated' }));
       shards.maximum(max);
-      copyInto(alias(this.statistics.max, [count], start), max);
-      const sums = alias(this.statistics.sums, [2, count], 2 * start);
-      const own = alias(targets, [count], start);
-      engine.ceExpSumInPlace(logits.handle, max.handle, own.handle, shards.firstColumn, count, this.cols, sums.handle);
+      engine.ceExpSumInPlace(logits.handle, max.handle, targets.handle, numbers, sums.handle);
       shards.sum(sums);
-      copyInto(alias(losses, [count], start), lossOfStatistics(sums, [count]).mul(alias(factors, [count], start)));
-      if (gradients !== undefined) this.gradientsOf(logits, chunk, { factors, gradients });
+      copyInto(alias(losses, [count], start), lossOfStatistics({ max, sums, targets }, numbers, [count]));
+      if (gradients !== undefined && factors !== undefined) this.gradientsOf(logits, chunk, { factors, gradients });
     });
     return losses;
   }
@@ -96,12 +99,22 @@ export class HeadChunks {
   /** Computes the logits once more, for the gradients of the losses times `factors` `[rows]`. */
   recompute(factors: AnyTensor, gradients: HeadGradients): void {
     this.overChunks((logits, chunk) => {
-      const { shards, targets } = this.head;
-      const { start, count } = chunk;
-      const [max, own, sums] = [alias(this.statistics.max, [count], start), alias(targets, [count], start), empty([2, count])];
-      engine.ceExpSumInPlace(logits.handle, max.handle, own.handle, shards.firstColumn, count, this.cols, sums.handle);
+      const { max, targets } = this.statisticsOf(chunk);
+      const own = empty([this.perRow, chunk.count]);
+      engine.ceExpSumInPlace(logits.handle, max.handle, targets.handle, this.numbersOf(chunk), own.handle);
       this.gradientsOf(logits, chunk, { factors, gradients });
     });
+  }
+
+  /** A chunk's part of what is kept, where it lies. */
+  private statisticsOf({ start, count }: Chunk): Statistics {
+    const { max, sums } = this.statistics;
+    const targets = alias(this.head.targets, [count], start);
+    return { max: alias(max, [count], start), sums: alias(sums, [this.perRow, count], this.perRow * start), targets };
+  }
+
+  private numbersOf({ count }: Chunk): Float64Array {
+    return lossNumbers(this.head.shards, { rows: count, cols: this.cols }, this.head.options);
   }
 
   private overChunks(visit: (logits: AnyTensor, chunk: Chunk) => void): void {
@@ -122,17 +135,15 @@ export class HeadChunks {
   /** Turns a chunk's exponentials into the gradient of its logits, and multiplies. */
   private gradientsOf(
     exponentials: AnyTensor,
-    { start, count }: Chunk,
+    chunk: Chunk,
     { factors, gradients }: { readonly factors: AnyTensor; readonly gradients: HeadGradients },
   ): void {
-    const { x, weight, targets, shards, compute } = this.head;
+    const { x, weight, compute } = this.head;
     const { inner, cols } = this;
-    const [sums, own, scale] = [
-      alias(this.statistics.sums, [2, count], 2 * start),
-      alias(targets, [count], start),
-      alias(factors, [count], start),
-    ];
-    engine.ceBackward(exponentials.handle, sums.handle, own.handle, shards.firstColumn, count, cols, scale.handle);
+    const { start, count } = chunk;
+    const { max, sums, targets } = this.statisticsOf(chunk);
+    const scale = alias(factors, [count], start);
+    engine.ceBackward(exponentials.handle, sums.handle, max.handle, targets.handle, scale.handle, this.numbersOf(chunk));
     const hidden = (tensor: AnyTensor) => alias(tensor, [count, inner], start * inner).handle;
     const inputLayout = Uint32Array.of(1, count, inner, cols, 0, 0, 0, 0); // grad · weight: [rows of the chunk, h]
     engine.matmulInto(hidden(gradients.input), exponentials.handle, weight.handle, inputLayout, false, compute);

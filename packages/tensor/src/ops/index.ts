@@ -6,6 +6,8 @@ export * from './binary.ts';
 export * from './cast.ts';
 export { eq, ge, gt, le, lt, ne } from './compare.ts';
 export * from './cross-entropy.ts';
+export { requireLossOptions } from './cross-entropy-options.ts';
+export type { CrossEntropyOptions } from './cross-entropy-options.ts';
 export * from './dropout.ts';
 export * from './embedding.ts';
 export * from './gather.ts';

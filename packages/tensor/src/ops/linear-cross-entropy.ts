@@ -2,23 +2,21 @@ import { ShapeError } from '@megatron-ts/errors';
 import { ambient } from '../ambient.ts';
 import { computeCode, type ComputeOptions } from '../compute-dtype.ts';
 import { record } from '../node.ts';
-import { tensor } from '../read.ts';
 import { formatShape, sameShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
 import { to } from './cast.ts';
 import type { ShardReduction } from './cross-entropy.ts';
+import { type CrossEntropyOptions, requireLossOptions } from './cross-entropy-options.ts';
 import { HeadChunks, type HeadGradients } from './head-chunks.ts';
 import { axpy, copyInto, empty, filled, scaleInPlace } from './in-place.ts';
 import { requireDType, requireStreams } from './operands.ts';
 import { alias } from './view.ts';
 
 /** Options of `shardedLinearCrossEntropy`. */
-export interface ShardedLinearCrossEntropyOptions extends ComputeOptions {
-  /** The exchanges with other shards of the vocabulary. */
+export interface ShardedLinearCrossEntropyOptions extends ComputeOptions, CrossEntropyOptions {
+  /** The rows of the weight in the vocabulary, and the exchanges with its other shards. */
   readonly shards: ShardReduction;
-  /** Target of tokens whose loss is 0 and which have no gradient; none by default. */
-  readonly ignoreIndex?: number | undefined;
 }
 
 /**
@@ -28,19 +26,19 @@ export interface ShardedLinearCrossEntropyOptions extends ComputeOptions {
  * weight's gradient is made in the parameter's gradient memory while that is free, else beside it and added. Losses and the gradient
  * of `x` have the bits of the two operations; that of the weight is a sum over chunks, and close. With bf16 operands logits, losses and the
  * gradient of the weight are f32 all the same.
- * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE, ConfigError INVALID_OPTION
  * @source Hsu et al. 2024, Liger Kernel, section 3.2; Shoeybi et al. 2019, section 3
  */
 export function shardedLinearCrossEntropy(
   x: AnyTensor,
   weight: AnyTensor,
   targets: AnyTensor,
-  { shards, ignoreIndex, ...options }: ShardedLinearCrossEntropyOptions,
+  { shards, ...options }: ShardedLinearCrossEntropyOptions,
 ): Tensor {
   check(x, weight, targets);
-  const factors = factorsOf(targets, ignoreIndex); // [rows]
+  requireLossOptions('linearCrossEntropy', options);
   const compute = computeCode('linearCrossEntropy', x.dtype, options);
-  const chunks = new HeadChunks({ x, weight, targets, shards, factors, compute });
+  const chunks = new HeadChunks({ x, weight, targets, shards, compute, options });
   const borrower = {};
   const needsGradients = ambient.recording && (x.requiresGrad || weight.requiresGrad);
   const early = needsGradients ? memoryOf(x, weight, borrower) : undefined;
@@ -50,12 +48,12 @@ export function shardedLinearCrossEntropy(
   return record(losses as Tensor, {
     op: 'linearCrossEntropy',
     inputs: [x, weight],
-    saved: [x, weight, targets, factors, max, sums, ...held],
+    saved: [x, weight, targets, max, sums, ...held],
     backward: (grad) => {
       const scale = commonValue(grad);
       const isKept = weight.asParameter?.requiresGrad !== true || weight.asParameter.hasLent(borrower);
       const gradients = scale !== undefined && isKept ? early : undefined;
-      const made = gradients ?? again(chunks, scale === undefined ? alias(grad, [grad.numel]).mul(factors) : factors);
+      const made = gradients ?? again(chunks, scale === undefined ? alias(grad, [grad.numel]) : filled([grad.numel], { value: 1 }));
       if (scale !== undefined && scale !== 1) scaleInPlace(made.input, scale);
       return [made.input, made.weight === undefined ? null : contribute(weight, made.weight, scale ?? 1)];
     },
@@ -73,13 +71,6 @@ function check(x: AnyTensor, weight: AnyTensor, targets: AnyTensor): void {
   );
 }
 
-/** 1 for each token, 0 for those whose target says so. */
-function factorsOf(targets: AnyTensor, ignoreIndex: number | undefined): Tensor {
-  const rows = targets.numel;
-  if (ignoreIndex === undefined) return filled([rows], { value: 1 });
-  return tensor(Float32Array.from(targets.toArray<'i32'>(), (target) => (target === ignoreIndex ? 0 : 1)));
-}
-
 /** Memory for both gradients; none while the weight's is lent to another. */
 function memoryOf(x: AnyTensor, weight: AnyTensor, borrower: object): HeadGradients | undefined {
   if (!weight.requiresGrad) return { input: empty(x.shape, x.dtype), weight: undefined };
@@ -87,7 +78,7 @@ function memoryOf(x: AnyTensor, weight: AnyTensor, borrower: object): HeadGradie
   return own === undefined ? undefined : { input: empty(x.shape, x.dtype), weight: own };
 }
 
-/** Both gradients from a second pass. */
+/** Both gradients of the losses times `factors`, from a second pass. */
 function again(chunks: HeadChunks, factors: AnyTensor): HeadGradients {
   const { x, weight } = chunks.head;
   const gradients = memoryOf(x, weight, chunks) ?? { input: empty(x.shape, x.dtype), weight: empty(weight.shape) };

@@ -14,6 +14,15 @@ export interface Loss {
   readonly count: number;
 }
 
+/**
+ * How many targets (i32) count: all but those that are `ignoreIndex`. Sums of losses are divided by this number over all microbatches and
+ * ranks, not by one mean after the other: a microbatch may have no token that counts.
+ */
+export function countTargets(targets: AnyTensor, ignoreIndex?: number): number {
+  if (ignoreIndex === undefined) return targets.numel;
+  return targets.toArray<'i32'>().reduce((count, target) => (target === ignoreIndex ? count : count + 1), 0);
+}
+
 /** Mean of the squared differences. @throws ShapeError SHAPE_MISMATCH */
 export function mseLoss(prediction: Tensor, target: Tensor): Tensor {
   requireSameShape('mseLoss', prediction, target);
