@@ -24,6 +24,8 @@ export interface RunPlan {
   readonly clipGradNorm?: number;
   /** On one rank: sums the step's microbatches as this many data-parallel ranks would. */
   readonly accumulationGroups?: number;
+  /** Whether the last stage computes losses from targets without ever holding all logits; it returns logits by default. */
+  readonly lossInForward?: boolean;
   /** Name of a planted mistake. */
   readonly mistake?: string;
   readonly seed: number;

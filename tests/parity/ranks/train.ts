@@ -103,7 +103,7 @@ export function train(ctx: ParallelContext, plan: RunPlan, plant: (trainer: Trai
 
 /** One step; `record` is called when gradients are finished and not yet used. */
 export function trainStep(trainer: Trainer, n: number, record: () => void): { readonly loss: number; readonly gradNorm: number } {
-  const { ctx, gpt, model, optimizer, schedule, microbatchesOf } = trainer;
+  const { ctx, plan, gpt, model, optimizer, schedule, microbatchesOf } = trainer;
   return ctx.step(n, () => {
     const { loss } = runSchedule({
       ctx,
@@ -114,6 +114,7 @@ export function trainStep(trainer: Trainer, n: number, record: () => void): { re
         targets: tensor(targets, shape),
       })),
       lossOf: (output, { targets }) => gpt.lossOf(output, targets),
+      forwardStep: (_, input, { targets }) => (plan.lossInForward === true ? model.call(input, targets) : model.call(input)),
     });
     record();
     return { loss, gradNorm: optimizer.step().gradNorm };
