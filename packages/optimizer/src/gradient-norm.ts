@@ -1,6 +1,6 @@
 import { ConfigError } from '@megatron-ts/errors';
 import { allReduce, type ParallelContext } from '@megatron-ts/process-groups';
-import { engine, type Parameter, scaleInPlace, scope, Tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, engine, logicalViews, type Parameter, scaleInPlace, scope, Tensor } from '@megatron-ts/tensor';
 import { finishGradients } from './finish-gradients.ts';
 
 /** Length of the engine's exact sums: limbs of one wide integer. */
@@ -25,8 +25,8 @@ export interface ClipOptions extends GradientNormOptions {
 export function globalGradNorm(parameters: readonly Parameter[], { ctx }: GradientNormOptions): number {
   finishGradients(parameters, ctx);
   return scope(() => {
-    const counted = parameters.filter((parameter) => countsInNorm(parameter, ctx));
-    const handles = Uint32Array.from(counted.flatMap(({ grad }) => (grad === undefined ? [] : [grad.handle])));
+    const counted = parameters.filter((parameter) => countsInNorm(parameter, ctx)).flatMap((parameter) => gradientsOf(parameter, ctx));
+    const handles = Uint32Array.from(counted.map(({ handle }) => handle));
     const squares = new Tensor(engine.sumSquares(handles), { shape: [limbs], dtype: 'i64', placement: 'replicated' });
     allReduce(squares, { group: ctx.modelParallel, label: 'gradient norm' }).wait();
     return Math.sqrt(engine.resolveSum(squares.handle));
@@ -55,6 +55,14 @@ export function clipScale(norm: number, maxNorm: number): number {
 export function requireMaxNorm(where: string, maxNorm: number): void {
   if (maxNorm > 0) return;
   throw new ConfigError('INVALID_OPTION', `${where} is ${maxNorm}. Use a number above 0.`);
+}
+
+/** The gradient, without the rows that another rank counts. */
+function gradientsOf({ grad, meta: { logical } }: Parameter, ctx: ParallelContext): AnyTensor[] {
+  if (grad === undefined) return [];
+  if (logical.every(({ copies = 1 }) => copies === 1)) return [grad];
+  const own = logical.filter(({ copies = 1 }) => ctx.tp.rank % copies === 0);
+  return own.flatMap((part) => logicalViews(grad, part));
 }
 
 function countsInNorm({ meta, tiedTo }: Parameter, ctx: ParallelContext): boolean {

@@ -1,4 +1,4 @@
-import { alias, type AnyTensor, empty, engine, type Parameter, scaleInPlace, scope } from '@megatron-ts/tensor';
+import { alias, type AnyTensor, copyInto, empty, engine, logicalViews, type Parameter, scaleInPlace, scope } from '@megatron-ts/tensor';
 import { allReduce } from './all-reduce.ts';
 import type { ParallelContext } from './parallel-context.ts';
 import type { ProcessGroup } from './process-group.ts';
@@ -13,7 +13,7 @@ export interface FinalizeOptions {
 
 /**
  * Finishes gradients that data parallelism has summed: adds those of copies in other roles (a tied head), sums those that are
- * partial over an axis, and scales. All ranks of the mesh call it with their parameters; a gradient that is finished already is left alone.
+ * partial over an axis or held by several ranks, and scales. All ranks of the mesh call it with their parameters; a gradient that is finished already is left alone.
  * @source Megatron-core, finalize_model_grads: norm gradients before embedding gradients before the token count
  */
 export function finalizeGrads(parameters: readonly Parameter[], { ctx, scale = 1 }: FinalizeOptions): void {
@@ -25,6 +25,7 @@ export function finalizeGrads(parameters: readonly Parameter[], { ctx, scale = 1
         open.filter(({ meta }) => meta.gradPartialOver.includes(axis)),
         axis,
       );
+    sumCopies(open, ctx);
     addTied(open);
     sumShared(open, ctx);
     for (const parameter of open) {
@@ -37,6 +38,25 @@ export function finalizeGrads(parameters: readonly Parameter[], { ctx, scale = 1
 
 function axesOf(parameters: readonly Parameter[]): string[] {
   return [...new Set(parameters.flatMap(({ meta }) => meta.gradPartialOver))].sort();
+}
+
+/** Rows that some tensor-parallel ranks hold in common: one all-reduce over exactly those, for all parameters together. */
+function sumCopies(parameters: readonly Parameter[], ctx: ParallelContext): void {
+  const byCopies = new Map<number, AnyTensor[]>();
+  for (const { grad, meta } of parameters)
+    for (const logical of meta.logical) {
+      const { copies = 1 } = logical;
+      if (copies === 1 || grad === undefined) continue;
+      byCopies.set(copies, [...(byCopies.get(copies) ?? []), ...logicalViews(grad as AnyTensor, logical)]);
+    }
+  for (const [copies, views] of [...byCopies].sort(([a], [b]) => a - b)) {
+    const flat = empty([views.reduce((sum, { numel }) => sum + numel, 0)]);
+    let offset = 0;
+    const parts = views.map(({ shape, numel }) => alias(flat, shape, (offset += numel) - numel));
+    views.forEach((view, i) => copyInto(parts[i] as AnyTensor, view));
+    allReduce(flat, { group: ctx.neighbours(copies), label: 'gradients: copied rows' }).wait();
+    views.forEach((view, i) => copyInto(view, parts[i] as AnyTensor));
+  }
 }
 
 /** A second use on the same rank: its gradient was accumulated apart and is added once. */

@@ -74,6 +74,7 @@ export class ParallelContext implements InitializationContext {
   /** Tells this context's groups from those of others over the same ranks, on every rank alike. */
   private readonly suffix: string;
   private readonly opened: ProcessGroup[] = [];
+  private readonly neighbourhoods = new Map<number, ProcessGroup>();
   private destroyed = false;
   private stopAgreed = false;
 
@@ -122,6 +123,24 @@ export class ParallelContext implements InitializationContext {
     const deadlines = { ...this.deadlines, timeoutMs, slowMs };
     checkDeadlines(`ctx.newGroup: group ${name}`, deadlines);
     return this.open(name, [...ranks], deadlines);
+  }
+
+  /**
+   * The `count` consecutive tensor-parallel ranks around this one that hold the same rows of a weight of fewer heads than ranks. Opened
+   * when they first ask, all of them alike.
+   * @throws ConfigError INDIVISIBLE
+   */
+  neighbours(count: number): ProcessGroup {
+    const { ranks, rank, size } = this.tp;
+    if (size % count !== 0)
+      throw new ConfigError(
+        'INDIVISIBLE',
+        `ctx.neighbours: ${size} tensor-parallel ranks do not fall into groups of ${count}. Use a divisor of ${size}.`,
+      );
+    const first = rank - (rank % count);
+    const found = this.neighbourhoods.get(count) ?? this.newGroup(ranks.slice(first, first + count), { name: `tp by ${count}` });
+    this.neighbourhoods.set(count, found);
+    return found;
   }
 
   /**

@@ -14,7 +14,7 @@ import { divideOverRanks, requireSizes } from './divide-over-ranks.ts';
 import { type LayerDTypes, requireDTypes } from './layer-dtypes.ts';
 import { gatherFromTensorParallelRegion, type HiddenShard } from './mappings.ts';
 import { type Region, type Residual, tensorParallelRegion } from './region.ts';
-import { shardedMeta, shardPlacement } from './shard-meta.ts';
+import { localRows, shardPlacement, stackedMeta, type StackedPart } from './shard-meta.ts';
 
 /** Options of a column-parallel layer. */
 export interface ColumnParallelLinearOptions<SP extends boolean, Gather extends boolean> extends LayerDTypes {
@@ -34,8 +34,11 @@ export interface ColumnParallelLinearOptions<SP extends boolean, Gather extends 
   readonly init?: InitRule;
   /** Whether the input is cut along the sequence; false by default. */
   readonly sequenceParallel?: SP | undefined;
-  /** Names of equal tensors stacked in the weight, such as q, k and v, each cut over the ranks; one without a name by default. */
-  readonly parts?: readonly string[];
+  /**
+   * Tensors stacked in the weight, such as q, k and v, each cut over the ranks: names of equal ones, or parts with their own numbers of
+   * rows, which add up to `outputSize`. One without a name by default.
+   */
+  readonly parts?: readonly (string | StackedPart)[];
 }
 
 /** Placement of a column-parallel layer's output. */
@@ -64,14 +67,13 @@ export class ColumnParallelLinear<SP extends boolean = false, Gather extends boo
     const { init = { kind: 'normal', std: 0.02 }, paramDType: dtype, computeDType } = options;
     requireSizes('ColumnParallelLinear', { inputSize });
     requireDTypes('ColumnParallelLinear', options);
-    const partSize = outputSize / parts.length;
-    const option = parts.length === 1 ? 'outputSize' : `outputSize / ${parts.length}`;
-    const rows = parts.length * divideOverRanks({ layer: 'ColumnParallelLinear', option, size: partSize, tpGroup });
+    const stacked = parts.map((part) => (typeof part === 'string' ? { suffix: part, rows: outputSize / parts.length } : part));
+    const rows = rowsOf(stacked, outputSize, tpGroup);
     if (gatherOutput === true && sequenceParallel === true) throw contradiction();
     const placement = shardPlacement('hidden', tpGroup);
-    const metaOf = (...globalShape: number[]) => shardedMeta({ globalShape, dim: 0, tpGroup, parts });
-    this.weight = new Parameter({ shape: [rows, inputSize], dtype, init, placement, meta: metaOf(partSize, inputSize) });
-    this.bias = bias ? new Parameter({ shape: [rows], dtype, placement, meta: metaOf(partSize) }) : undefined;
+    const meta = stackedMeta(stacked, tpGroup, [inputSize]);
+    this.weight = new Parameter({ shape: [rows, inputSize], dtype, init, placement, meta });
+    this.bias = bias ? new Parameter({ shape: [rows], dtype, placement, meta: stackedMeta(stacked, tpGroup) }) : undefined;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
     this.tpGroup = tpGroup;
     this.gatherOutput = gatherOutput === true;
@@ -85,6 +87,21 @@ export class ColumnParallelLinear<SP extends boolean = false, Gather extends boo
     const y = linear(whole, this.weight, this.skipBiasAdd ? undefined : this.bias, this.compute); // [s, b, outputSize / t]
     return (this.gatherOutput ? gatherFromTensorParallelRegion(y, this.tpGroup) : y) as AnyTensor;
   }
+}
+
+/** Rows of the weight on each rank. @throws ConfigError INDIVISIBLE, INVALID_OPTION, CONTRADICTION */
+function rowsOf(parts: readonly StackedPart[], outputSize: number, tpGroup: ProcessGroup): number {
+  const layer = 'ColumnParallelLinear';
+  for (const { suffix, rows, copies = 1 } of parts) {
+    const isEqual = rows * parts.length === outputSize;
+    const option = parts.length === 1 ? 'outputSize' : isEqual ? `outputSize / ${parts.length}` : `rows of ${suffix}`;
+    requireSizes(layer, { [option]: rows });
+    void divideOverRanks({ layer, option, size: rows * copies, tpGroup });
+  }
+  const all = parts.reduce((sum, { rows }) => sum + rows, 0);
+  if (all === outputSize) return parts.reduce((sum, part) => sum + localRows(part, tpGroup), 0);
+  const sentence = `${layer}: the parts have ${all} rows, but outputSize is ${outputSize}. Make them add up to it.`;
+  throw new ConfigError('CONTRADICTION', sentence, { fields: { outputSize, rows: all } });
 }
 
 function contradiction(): ConfigError {

@@ -17,6 +17,7 @@ export { bytesPerElement, dtypeCode, dtypes, isFloating } from './dtype.ts';
 export type { DType, TensorData } from './dtype.ts';
 export { engine } from './engine.ts';
 export { philoxKey } from './initialize-values.ts';
+export { logicalViews } from './logical-views.ts';
 export { emptyCache, memoryStats, resetPeakMemory } from './memory.ts';
 export type { MemoryStats, MemoryUsage } from './memory.ts';
 export { categorize, inCategory, memoryCategories } from './memory-category.ts';

@@ -45,6 +45,11 @@ export interface LogicalTensor {
   readonly globalShape: readonly number[];
   /** The parts that this rank holds. */
   readonly rectangles: readonly Rectangle[];
+  /**
+   * Consecutive tensor-parallel ranks that hold the same parts, whole rows, each with a summand of their gradient, as key/value heads of
+   * which there are fewer than ranks; 1 by default.
+   */
+  readonly copies?: number;
 }
 
 /**

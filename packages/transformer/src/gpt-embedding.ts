@@ -50,38 +50,51 @@ export interface GPTEmbeddingOptions<SP extends boolean> extends VocabParallelEm
   readonly init: InitRule;
   /** Share of the elements of the sum that dropout leaves out; 0 by default. */
   readonly hiddenDropout?: number;
+  /** Whether positions have learned vectors; true by default. */
+  readonly learnsPositions?: boolean;
 }
 
-/** Words and learned positions: what the first stage begins with. */
+/** Words, and learned positions where heads are not turned by them: what the first stage begins with. */
 export class GPTEmbedding<SP extends boolean = false> extends Module {
   /** `[v / t, h]`. */
   readonly wordEmbeddings: VocabParallelEmbedding<SP>;
   /** `[maxSequenceLength, h]`. */
-  readonly positionEmbeddings: PositionEmbedding;
+  readonly positionEmbeddings: PositionEmbedding | undefined;
   private readonly layout: StreamLayout;
   private readonly hiddenDropout: number;
+  private readonly maxSequenceLength: number;
 
   /** @throws ConfigError INVALID_OPTION */
   constructor(options: GPTEmbeddingOptions<SP>) {
     super();
-    const { maxSequenceLength, hiddenSize, init, tpGroup, sequenceParallel, paramDType, hiddenDropout = 0 } = options;
+    const {
+      maxSequenceLength,
+      hiddenSize,
+      init,
+      tpGroup,
+      sequenceParallel,
+      paramDType,
+      hiddenDropout = 0,
+      learnsPositions = true,
+    } = options;
     requireDropoutRates('GPTEmbedding', { hiddenDropout });
     this.wordEmbeddings = new VocabParallelEmbedding(options);
-    this.positionEmbeddings = new PositionEmbedding({ maxSequenceLength, hiddenSize, init, sequenceParallel, paramDType });
+    const positions = { maxSequenceLength, hiddenSize, init, sequenceParallel, paramDType };
+    this.positionEmbeddings = learnsPositions ? new PositionEmbedding(positions) : undefined;
+    this.maxSequenceLength = maxSequenceLength;
     this.layout = { tpGroup, sequenceParallel };
     this.hiddenDropout = hiddenDropout;
   }
 
   /** `tokens` (i32) `[s, b]` to `[s, b, h]`, or `[s / t, b, h]` under sequence parallelism. @throws ShapeError SHAPE_MISMATCH */
   override forward(tokens: Tensor): Tensor<Residual<SP>> {
-    const { weight } = this.positionEmbeddings;
     const [seq = 0] = tokens.shape;
-    const most = weight.shape[0] ?? 0;
-    if (tokens.shape.length !== 2 || seq > most) throw tooLong(tokens.shape, most);
+    if (tokens.shape.length !== 2 || seq > this.maxSequenceLength) throw tooLong(tokens.shape, this.maxSequenceLength);
     const words = this.wordEmbeddings.call(tokens); // [s, b, h]
     const [rows = 0] = words.shape;
     const start = firstTokenOf(words, this.layout);
-    const sum: Tensor<Residual<SP>> = add(words, this.positionEmbeddings.call(start, start + rows) as AnyTensor); // [s, b, h]
+    const positions: AnyTensor | undefined = this.positionEmbeddings?.call(start, start + rows); // [s, 1, h]
+    const sum: Tensor<Residual<SP>> = positions === undefined ? words : add(words, positions); // [s, b, h]
     return dropout(sum, { p: this.hiddenDropout, firstToken: start });
   }
 }

@@ -47,7 +47,8 @@ export class GPTModel<SP extends boolean = false> extends Module {
     const options = resolve(given);
     const { hiddenSize, tpGroup, sequenceParallel, norm, normalization, computeDType } = options;
     const { isFirst, isLast, layers } = placeOf(given);
-    this.embedding = isFirst ? new GPTEmbedding<SP>({ ...options, ...options.tied }) : undefined;
+    const learnsPositions = given.rotary === undefined;
+    this.embedding = isFirst ? new GPTEmbedding<SP>({ ...options, ...options.tied, learnsPositions }) : undefined;
     this.layers = new Map(layers.map((layer) => [layer, new TransformerLayer<SP>(options.layer)]));
     this.finalNorm = isLast ? makeNorm(normalization, { hiddenSize, ...norm }) : undefined;
     const head = { tpGroup, vocabSize: options.vocabSize, sequenceParallel, computeDType, loss: options.loss };
@@ -117,7 +118,18 @@ type ResolvedOptions<SP extends boolean> = ReturnType<typeof resolve<SP>>;
 function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   const { ctx, vocabSize, maxSequenceLength, hiddenSize, numLayers, numAttentionHeads, sequenceParallel } = given;
   const { ffnHiddenSize = 4 * hiddenSize, bias = true, layerNormEps = 1e-5, initStd = 0.02, tieWordEmbeddings = true } = given;
-  const { window, activation, normalization = 'layerNorm', fusedLoss = true, hiddenDropout = 0, attentionDropout = 0 } = given;
+  const {
+    numKeyValueHeads,
+    headDim,
+    rotary,
+    qkNorm,
+    window,
+    activation,
+    normalization = 'layerNorm',
+    fusedLoss = true,
+    hiddenDropout = 0,
+    attentionDropout = 0,
+  } = given;
   const { paramDType = 'f32', computeDType, labelSmoothing, zLoss, ignoreIndex } = given;
   const loss = { labelSmoothing, zLoss, ignoreIndex };
   if (!(initStd >= 0))
@@ -125,7 +137,19 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   requireDropoutRates('GPTModel', { hiddenDropout, attentionDropout });
   requireLossOptions('GPTModel', loss);
   const width = { hiddenSize, numAttentionHeads, ffnHiddenSize };
-  const kind = { window, activation, normalization, hiddenDropout, attentionDropout, paramDType, computeDType };
+  const kind = {
+    numKeyValueHeads,
+    headDim,
+    rotary,
+    qkNorm,
+    window,
+    activation,
+    normalization,
+    hiddenDropout,
+    attentionDropout,
+    paramDType,
+    computeDType,
+  };
   const tpGroup: ProcessGroup = ctx.tp;
   const init: InitRule = { kind: 'normal', std: initStd };
   const outputInit: InitRule = { kind: 'normal', std: initStd / Math.sqrt(2 * numLayers) };

@@ -3,6 +3,7 @@ import type { CrossEntropyOptions } from '@megatron-ts/tensor';
 import type { LayerDTypes } from '@megatron-ts/tensor-parallel';
 import type { Normalization } from './normalization.ts';
 import type { Activation } from './parallel-mlp.ts';
+import type { RotaryOptions } from './rotary.ts';
 
 /** What a GPT model needs to know of the mesh; a ParallelContext is one. */
 export type ModelContext = Pick<ParallelContext, 'tp' | 'pp' | 'mesh'>;
@@ -22,6 +23,14 @@ export interface GPTConfig<SP extends boolean = false> extends LayerDTypes, Cros
   readonly numLayers: number;
   /** Heads over all tensor-parallel ranks. */
   readonly numAttentionHeads: number;
+  /** Keys and values over all tensor-parallel ranks; one for each head by default. Where there are fewer than ranks, several hold one. */
+  readonly numKeyValueHeads?: number;
+  /** Features of a head; hiddenSize / numAttentionHeads by default. */
+  readonly headDim?: number;
+  /** Turns queries and keys by their positions, in place of learned positions; not by default. */
+  readonly rotary?: RotaryOptions;
+  /** Whether each query and each key is normed; false by default. */
+  readonly qkNorm?: boolean;
   /** Features inside the MLPs; 4 · hiddenSize by default. */
   readonly ffnHiddenSize?: number;
   /** Whether the head uses the word embedding; true by default. */

@@ -1,14 +1,27 @@
 import { ConfigError } from '@megatron-ts/errors';
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type ComputeDType, type InitRule, Module, requireDropoutRates, selfAttention, type Tensor } from '@megatron-ts/tensor';
+import {
+  type AnyTensor,
+  type ComputeDType,
+  type InitRule,
+  Module,
+  requireDropoutRates,
+  selfAttention,
+  type Tensor,
+} from '@megatron-ts/tensor';
 import {
   ColumnParallelLinear,
   divideOverRanks,
+  type HiddenShard,
   type LayerDTypes,
   requireSizes,
   type Residual,
   RowParallelLinear,
 } from '@megatron-ts/tensor-parallel';
+import { HeadNorm, type LocalHeads } from './head-norm.ts';
+import { RotaryAngles, type RotaryOptions } from './rotary.ts';
+import { repeatHeads } from './repeat-heads.ts';
+import { rotateHeads } from './rotate-heads.ts';
 
 /** Options of an attention block. */
 export interface ParallelAttentionOptions<SP extends boolean = false> extends LayerDTypes {
@@ -16,6 +29,19 @@ export interface ParallelAttentionOptions<SP extends boolean = false> extends La
   readonly hiddenSize: number;
   /** Heads over all ranks. */
   readonly numAttentionHeads: number;
+  /**
+   * Keys and values over all ranks, each for as many heads; one for each head by default. Where there are fewer than ranks, several ranks
+   * hold the same ones.
+   */
+  readonly numKeyValueHeads?: number | undefined;
+  /** Features of a head; hiddenSize / numAttentionHeads by default. */
+  readonly headDim?: number | undefined;
+  /** Turns queries and keys by their positions; not by default. */
+  readonly rotary?: RotaryOptions | undefined;
+  /** Whether each query and each key is normed before it is turned; false by default. */
+  readonly qkNorm?: boolean | undefined;
+  /** Added to the mean of squares in these norms; 1e-5 by default. */
+  readonly layerNormEps?: number | undefined;
   /** Whether a token sees only itself and those before it; true by default. */
   readonly causal?: boolean;
   /** Keys that a causal query sees, its own the last; all by default. */
@@ -36,16 +62,25 @@ export interface ParallelAttentionOptions<SP extends boolean = false> extends La
   readonly sequenceParallel?: SP | undefined;
 }
 
+/** What attention may be told of the tokens besides their features. */
+export interface AttentionInputs {
+  /** Position of each token (i32) `[s, b]`, for rotations; its row by default. */
+  readonly positions?: AnyTensor | undefined;
+}
+
 /**
  * Multi-head self-attention with the heads cut over the ranks. The weight of `qkv` holds this rank's rows of q, then of k, then of v.
- * @source Vaswani et al. 2017, section 3.2; Shoeybi et al. 2019, section 3
+ * @source Vaswani et al. 2017, section 3.2; Shoeybi et al. 2019, section 3; Ainslie et al. 2023 (fewer keys and values than queries)
  */
 export class ParallelAttention<SP extends boolean = false> extends Module {
-  /** Queries, keys and values: `[3h / t, h]`. */
+  /** Queries, keys and values: `[(a + 2g) · d / t, h]`. */
   readonly qkv: ColumnParallelLinear<SP>;
-  /** Back to the residual stream: `[h, h / t]`. */
+  /** Norms of queries and of keys. */
+  readonly headNorm: HeadNorm | undefined;
+  /** Back to the residual stream: `[h, a · d / t]`. */
   readonly projection: RowParallelLinear<SP>;
-  private readonly localHeads: number;
+  private readonly heads: LocalHeads;
+  private readonly angles: RotaryAngles | undefined;
   private readonly causal: boolean;
   private readonly window: number | undefined;
   private readonly computeDType: ComputeDType | undefined;
@@ -56,40 +91,84 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
   constructor(options: ParallelAttentionOptions<SP>) {
     super();
     const { hiddenSize, numAttentionHeads, causal = true, window, bias = true, skipBiasAdd = false, tpGroup, sequenceParallel } = options;
+    const { numKeyValueHeads = numAttentionHeads, rotary, qkNorm = false, layerNormEps: eps } = options;
     const { init = { kind: 'normal', std: 0.02 }, outputInit = init, attentionDropout = 0, paramDType, computeDType } = options;
     requireDropoutRates('ParallelAttention', { attentionDropout });
-    requireSizes('ParallelAttention', { hiddenSize, numAttentionHeads });
-    if (hiddenSize % numAttentionHeads !== 0) throw indivisibleHeads(hiddenSize, numAttentionHeads);
-    this.localHeads = divideOverRanks({ layer: 'ParallelAttention', option: 'numAttentionHeads', size: numAttentionHeads, tpGroup });
+    requireSizes('ParallelAttention', { hiddenSize, numAttentionHeads, numKeyValueHeads });
+    const headDim = headDimOf(options);
+    const numHeads = divideOverRanks({ layer: 'ParallelAttention', option: 'numAttentionHeads', size: numAttentionHeads, tpGroup });
+    const copies = copiesOf({ numAttentionHeads, numKeyValueHeads }, tpGroup);
+    this.heads = { numHeads, numKeyValueHeads: (numKeyValueHeads * copies) / tpGroup.size, headDim };
     const shared = { bias, tpGroup, sequenceParallel, paramDType, computeDType };
-    this.qkv = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: 3 * hiddenSize, parts: ['q', 'k', 'v'], init, ...shared });
-    this.projection = new RowParallelLinear<SP>({
-      inputSize: hiddenSize,
-      outputSize: hiddenSize,
-      skipBiasAdd,
-      init: outputInit,
-      ...shared,
-    });
+    const [queries, keys] = [numAttentionHeads * headDim, numKeyValueHeads * headDim];
+    const parts = [
+      { suffix: 'q', rows: queries },
+      { suffix: 'k', rows: keys, copies },
+      { suffix: 'v', rows: keys, copies },
+    ];
+    this.qkv = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: queries + 2 * keys, parts, init, ...shared });
+    this.headNorm = qkNorm ? new HeadNorm({ headDim, eps, paramDType }) : undefined;
+    this.projection = new RowParallelLinear<SP>({ inputSize: queries, outputSize: hiddenSize, skipBiasAdd, init: outputInit, ...shared });
+    this.angles = rotary === undefined ? undefined : new RotaryAngles(headDim, rotary);
     this.causal = causal;
     this.window = window;
     this.computeDType = computeDType;
     this.attentionDropout = attentionDropout;
-    this.firstHead = tpGroup.rank * this.localHeads;
+    this.firstHead = tpGroup.rank * numHeads;
   }
 
-  /** `x` `[s, b, h]` to the same shape. */
-  override forward(x: Tensor<Residual<SP>>): Tensor<Residual<SP>> {
-    const qkv = this.qkv.call(x); // [s, b, 3h / t]
-    const { localHeads: numHeads, causal, window, attentionDropout: p, firstHead, computeDType } = this;
-    const context = selfAttention(qkv, { numHeads, causal, window, dropout: { p, firstHead }, computeDType }); // [s, b, h / t]
+  /** `x` `[s, b, h]` to the same shape. @throws ShapeError SHAPE_MISMATCH */
+  override forward(x: Tensor<Residual<SP>>, inputs: AttentionInputs = {}): Tensor<Residual<SP>> {
+    const qkv = this.turned(this.normed(this.qkv.call(x)), inputs); // [s, b, (a + 2g) · d / t]
+    const { heads, causal, window, attentionDropout: p, firstHead, computeDType } = this;
+    const grouped = repeatHeads(qkv, heads); // [s, b, 3 · a · d / t]
+    const { numHeads } = heads;
+    const context = selfAttention(grouped, { numHeads, causal, window, dropout: { p, firstHead }, computeDType }); // [s, b, a · d / t]
     return this.projection.call(context); // [s, b, h]
+  }
+
+  private normed(qkv: Tensor<HiddenShard>): Tensor<HiddenShard> {
+    return this.headNorm === undefined ? qkv : this.headNorm.call(qkv, this.heads);
+  }
+
+  private turned(qkv: Tensor<HiddenShard>, { positions }: AttentionInputs): Tensor<HiddenShard> {
+    const { angles, heads } = this;
+    if (angles === undefined) return qkv;
+    const [seq = 0] = qkv.shape;
+    return rotateHeads(qkv, { table: angles.table(seq), interleaved: angles.interleaved, positions, ...heads });
   }
 }
 
-function indivisibleHeads(hiddenSize: number, numAttentionHeads: number): ConfigError {
+/** Features of a head. @throws ConfigError INDIVISIBLE, INVALID_OPTION */
+function headDimOf({ hiddenSize, numAttentionHeads, headDim = hiddenSize / numAttentionHeads }: HeadSizes): number {
+  if (Number.isInteger(headDim) && headDim >= 1) return headDim;
   const padded = Math.ceil(hiddenSize / numAttentionHeads) * numAttentionHeads;
   const sentence =
     `ParallelAttention: hiddenSize ${hiddenSize} is not divisible by numAttentionHeads ${numAttentionHeads}. `
     + `Use hiddenSize ${padded}, or another number of heads.`;
-  return new ConfigError('INDIVISIBLE', sentence, { fields: { hiddenSize, numAttentionHeads } });
+  throw new ConfigError('INDIVISIBLE', sentence, { fields: { hiddenSize, numAttentionHeads } });
+}
+
+type HeadSizes = Pick<ParallelAttentionOptions, 'hiddenSize' | 'numAttentionHeads' | 'headDim'>;
+
+interface HeadCounts {
+  readonly numAttentionHeads: number;
+  readonly numKeyValueHeads: number;
+}
+
+/** How many ranks hold each key and value. @throws ConfigError INDIVISIBLE */
+function copiesOf({ numAttentionHeads, numKeyValueHeads }: HeadCounts, { size }: ProcessGroup): number {
+  const fields = { numAttentionHeads, numKeyValueHeads, tensorModelParallelSize: size };
+  if (numAttentionHeads % numKeyValueHeads !== 0) {
+    const sentence =
+      `ParallelAttention: numAttentionHeads ${numAttentionHeads} is not divisible by numKeyValueHeads ${numKeyValueHeads}. `
+      + `Use a divisor of ${numAttentionHeads}.`;
+    throw new ConfigError('INDIVISIBLE', sentence, { fields });
+  }
+  if (numKeyValueHeads % size === 0) return 1;
+  if (size % numKeyValueHeads === 0) return size / numKeyValueHeads;
+  const sentence =
+    `ParallelAttention: numKeyValueHeads ${numKeyValueHeads} and tensorModelParallelSize ${size} do not divide each other. `
+    + `Use ${size} keys and values or a multiple, or a divisor of ${size}.`;
+  throw new ConfigError('INDIVISIBLE', sentence, { fields });
 }

@@ -1,12 +1,30 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type AnyTensor, biasGeglu, biasGelu, biasSwiglu, gelu, type InitRule, Module, type Tensor } from '@megatron-ts/tensor';
+import {
+  type AnyTensor,
+  biasAdd,
+  biasGeglu,
+  biasGelu,
+  biasSwiglu,
+  gelu,
+  type InitRule,
+  Module,
+  relu,
+  square,
+  type Tensor,
+} from '@megatron-ts/tensor';
 import { ColumnParallelLinear, type HiddenShard, type LayerDTypes, type Residual, RowParallelLinear } from '@megatron-ts/tensor-parallel';
 
-/** What stands between the two layers; gated ones multiply an activated half of the wide features by the other. */
-export type Activation = 'gelu' | 'swiglu' | 'geglu';
+/**
+ * What stands between the two layers; gated ones multiply an activated half of the wide features by the other. `'squaredRelu'` is the
+ * square of the positive part.
+ * @source Hendrycks and Gimpel 2016; Shazeer 2020; So et al. 2021, section 4 (squared ReLU)
+ */
+export type Activation = 'gelu' | 'relu' | 'squaredRelu' | 'swiglu' | 'geglu';
 
 const activations: Readonly<Record<Activation, (wide: Tensor<HiddenShard>, bias: AnyTensor | undefined) => Tensor<HiddenShard>>> = {
   gelu: (wide, bias) => (bias === undefined ? gelu(wide) : biasGelu<HiddenShard>(wide, bias)),
+  relu: (wide, bias) => relu(biasAdd(wide, bias)),
+  squaredRelu: (wide, bias) => square(relu(biasAdd(wide, bias))),
   swiglu: biasSwiglu,
   geglu: biasGeglu,
 };
@@ -50,7 +68,7 @@ export class ParallelMLP<SP extends boolean = false> extends Module {
     const { hiddenSize, ffnHiddenSize = 4 * hiddenSize, activation = 'gelu', bias = true, skipBiasAdd = false } = options;
     const { init = { kind: 'normal', std: 0.02 }, outputInit = init, tpGroup, sequenceParallel, paramDType, computeDType } = options;
     const shared = { bias, tpGroup, sequenceParallel, paramDType, computeDType };
-    const parts = activation === 'gelu' ? [''] : ['gate', 'up'];
+    const parts = activation === 'swiglu' || activation === 'geglu' ? ['gate', 'up'] : [''];
     const wide = parts.length * ffnHiddenSize;
     this.up = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: wide, parts, skipBiasAdd: true, init, ...shared });
     this.down = new RowParallelLinear<SP>({ inputSize: ffnHiddenSize, outputSize: hiddenSize, skipBiasAdd, init: outputInit, ...shared });

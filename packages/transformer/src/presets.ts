@@ -1,4 +1,6 @@
 import type { GPTConfig } from './gpt-options.ts';
+import type { LlamaConfig } from './llama-model.ts';
+import type { RotaryOptions } from './rotary.ts';
 
 type Sizes = Pick<GPTConfig, 'maxSequenceLength' | 'hiddenSize' | 'numLayers' | 'numAttentionHeads'>;
 
@@ -25,3 +27,34 @@ export const gptPresets = {
   'mt-nlg-530b': gpt(2048, [105, 20480, 128]),
   'megatron-1t': gpt(2048, [128, 25600, 160]),
 } as const satisfies Readonly<Record<string, GPTConfig>>;
+
+/** What the sizes of one generation share. */
+function llama3(
+  rotary: RotaryOptions,
+  [numLayers, hiddenSize, numAttentionHeads, ffnHiddenSize]: readonly [number, number, number, number],
+) {
+  const sizes = { numLayers, hiddenSize, numAttentionHeads, ffnHiddenSize };
+  const maxSequenceLength = rotary.scaling === undefined ? 8192 : 131_072;
+  return { vocabSize: 128_256, numKeyValueHeads: 8, maxSequenceLength, rotary, ...sizes } satisfies LlamaConfig;
+}
+
+function llama2([numLayers, hiddenSize, numAttentionHeads, ffnHiddenSize]: readonly [number, number, number, number]) {
+  return { vocabSize: 32_000, maxSequenceLength: 4096, rotary: { base: 10_000 }, numLayers, hiddenSize, numAttentionHeads, ffnHiddenSize };
+}
+
+const plain: RotaryOptions = { base: 500_000 };
+const scaled: RotaryOptions = { base: 500_000, scaling: { kind: 'llama3', factor: 8 } };
+
+/**
+ * Published sizes of Llama models: `new LlamaModel({ ctx, ...llamaPresets['llama3-8b'] })`.
+ * @source Llama team 2024, table 3; Touvron et al. 2023, table 1 of both papers
+ */
+export const llamaPresets = {
+  'llama2-7b': { ...llama2([32, 4096, 32, 11008]), numKeyValueHeads: 32 },
+  'llama2-70b': { ...llama2([80, 8192, 64, 28672]), numKeyValueHeads: 8 },
+  'llama3-8b': llama3(plain, [32, 4096, 32, 14336]),
+  'llama3-70b': llama3(plain, [80, 8192, 64, 28672]),
+  'llama3.1-8b': llama3(scaled, [32, 4096, 32, 14336]),
+  'llama3.1-70b': llama3(scaled, [80, 8192, 64, 28672]),
+  'llama3-405b': llama3(scaled, [126, 16384, 128, 53248]),
+} as const satisfies Readonly<Record<string, LlamaConfig>>;

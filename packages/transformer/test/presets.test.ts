@@ -1,5 +1,5 @@
 import { memoryStats } from '@megatron-ts/tensor';
-import { describedPlace, GPTModel, gptPresets, parameterCount } from '@megatron-ts/transformer';
+import { describedPlace, GPTModel, gptPresets, LlamaModel, llamaPresets, parameterCount } from '@megatron-ts/transformer';
 import { describe, expect, it } from 'vitest';
 
 /** Numbers of parameters of the published weights, to the last one. */
@@ -28,6 +28,24 @@ function countOf(name: keyof typeof gptPresets, vocabSize?: number): number {
   const config = gptPresets[name];
   return parameterCount(new GPTModel({ ctx: describedPlace(), ...config, ...(vocabSize === undefined ? {} : { vocabSize }) }));
 }
+
+/** Sums of the sizes in the headers of the weights at https://huggingface.co/meta-llama. */
+const llamas = {
+  'llama2-7b': 6_738_415_616,
+  'llama2-70b': 68_976_648_192,
+  'llama3-8b': 8_030_261_248,
+  'llama3-70b': 70_553_706_496,
+  'llama3-405b': 405_853_388_800,
+} as const;
+
+describe('presets of Llama models', () => {
+  it.each(Object.entries(llamas))('%s has %i parameters, as the published weights, whole and cut over 16 ranks', (name, count) => {
+    const before = memoryStats().liveBytes;
+    for (const place of [{}, { tensorModelParallelSize: 16, rank: 5 }])
+      expect(parameterCount(new LlamaModel({ ctx: describedPlace(place), ...llamaPresets[name as keyof typeof llamas] }))).toBe(count);
+    expect(memoryStats().liveBytes).toBe(before);
+  });
+});
 
 describe('presets of GPT models', () => {
   it.each(Object.entries(exact))('%s has %i parameters, as the published weights', (name, count) => {
