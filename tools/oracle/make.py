@@ -19,7 +19,9 @@ import draws
 import elementwise
 import fused
 import gpt
+import llama
 import philox
+import rotary
 import shaping
 from case import SEED
 from golden_file import GOLDEN, write_json, write_manifest
@@ -37,6 +39,7 @@ FILES = {
     "ops-looking-up.json": fused.looking_up,
     "ops-bf16.json": bf16.bf16,
     "draws.json": draws.draws,
+    "rotary-frequencies.json": rotary.frequencies,
 }
 
 
@@ -47,6 +50,7 @@ def main() -> None:
     for name, make in FILES.items():
         write_json(name, make())
     facts = gpt.write()
+    llama.write()
     write_manifest({"made by": "tools/oracle/make.py", "seed": SEED, "torch": torch.__version__, "numpy": np.__version__, "gpt": facts})
 
 

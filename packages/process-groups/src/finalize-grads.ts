@@ -13,7 +13,8 @@ export interface FinalizeOptions {
 
 /**
  * Finishes gradients that data parallelism has summed: adds those of copies in other roles (a tied head), sums those that are
- * partial over an axis or held by several ranks, and scales. All ranks of the mesh call it with their parameters; a gradient that is finished already is left alone.
+ * partial over an axis or of rows that several ranks hold, and scales. All ranks of
+ * the mesh call it with their parameters; a gradient that is finished already is left alone.
  * @source Megatron-core, finalize_model_grads: norm gradients before embedding gradients before the token count
  */
 export function finalizeGrads(parameters: readonly Parameter[], { ctx, scale = 1 }: FinalizeOptions): void {

@@ -2,7 +2,7 @@ import { GPTModel } from './gpt-model.ts';
 import type { GPTConfig, GPTModelOptions } from './gpt-options.ts';
 import type { RotaryOptions } from './rotary.ts';
 
-/** Sizes and settings of a Llama model; what is not named here is as in `GPTConfig`, but that the head has a weight of its own by default. */
+/** Sizes and settings of a Llama model, as in `GPTConfig` where not named here; the head has a weight of its own by default. */
 export interface LlamaConfig<SP extends boolean = false> extends Omit<GPTConfig<SP>, 'normalization' | 'activation' | 'bias'> {
   /** Keys and values over all tensor-parallel ranks, each for as many heads. */
   readonly numKeyValueHeads: number;

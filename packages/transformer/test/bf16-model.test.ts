@@ -61,6 +61,7 @@ afterAll(() => {
 const variants = [
   ['layer norms and GELU', {}],
   ['RMS norms, SwiGLU and no biases', { normalization: 'rmsNorm', activation: 'swiglu', bias: false }],
+  ['grouped keys, rotations, normed heads, squared ReLU', { numKeyValueHeads: 2, rotary: {}, qkNorm: true, activation: 'squaredRelu' }],
   ['plain GELU without biases, a head of its own, logits held', { bias: false, tieWordEmbeddings: false, fusedLoss: false }],
 ] as const;
 

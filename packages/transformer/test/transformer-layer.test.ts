@@ -2,7 +2,7 @@ import { initializeModelParallel, type ParallelContext } from '@megatron-ts/proc
 import { add, type AnyTensor, backward, gelu, layerNorm, linear, matmul, mul } from '@megatron-ts/tensor';
 import { permute, reshape, scope, slice, sub, sum, tensor, where } from '@megatron-ts/tensor';
 import { expectRelativeL2 } from '@megatron-ts/testing';
-import { type LayerNorm, ParallelAttention, ParallelMLP, type RMSNorm, TransformerLayer } from '@megatron-ts/transformer';
+import { describedPlace, type LayerNorm, ParallelAttention, ParallelMLP, type RMSNorm, TransformerLayer } from '@megatron-ts/transformer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { numbers } from '../../tensor-parallel/test/ranks/observe.ts';
 
@@ -98,5 +98,22 @@ describe('one rank', () => {
   it('heads that do not divide are refused with the remedy', () => {
     const build = (numAttentionHeads: number) => new ParallelAttention({ hiddenSize: 12, numAttentionHeads, tpGroup: ctx.tp });
     expect(() => build(5)).toThrow('hiddenSize 12 is not divisible by numAttentionHeads 5. Use hiddenSize 15, or another number of heads.');
+  });
+
+  it('keys and values that do not divide heads or ranks are refused with the remedy', () => {
+    const build = (numKeyValueHeads: number, tensorModelParallelSize: number) =>
+      new ParallelAttention({
+        hiddenSize: 24,
+        numAttentionHeads: 12,
+        numKeyValueHeads,
+        tpGroup: describedPlace({ tensorModelParallelSize }).tp,
+      });
+    expect(() => build(5, 1)).toThrow('numAttentionHeads 12 is not divisible by numKeyValueHeads 5. Use a divisor of 12.');
+    expect(() => build(3, 2)).toThrow(
+      'numKeyValueHeads 3 and tensorModelParallelSize 2 do not divide each other. Use 2 keys and values or',
+    );
+    expect(() => build(0, 1)).toThrow('ParallelAttention: numKeyValueHeads is 0. Use a whole number of at least 1.');
+    expect(() => build(12, 5)).toThrow('ParallelAttention: numAttentionHeads 12 is not divisible by tensorModelParallelSize 5.');
+    expect(build(3, 6).qkv.weight.shape).toEqual([4 + 2 + 2, 24]);
   });
 });

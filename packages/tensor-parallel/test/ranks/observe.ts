@@ -102,7 +102,7 @@ export function stored(module: Module, pick: (parameter: AnyTensor) => AnyTensor
     .parameters()
     .filter(({ tiedTo }) => tiedTo === undefined)
     .map((parameter) => ({
-      name: parameter.name,
+      name: parameter.sharedName ?? parameter.name,
       shape: parameter.shape,
       logical: parameter.meta.logical,
       values: valuesOf(pick(parameter)),
