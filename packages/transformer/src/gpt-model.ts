@@ -118,18 +118,7 @@ type ResolvedOptions<SP extends boolean> = ReturnType<typeof resolve<SP>>;
 function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   const { ctx, vocabSize, maxSequenceLength, hiddenSize, numLayers, numAttentionHeads, sequenceParallel } = given;
   const { ffnHiddenSize = 4 * hiddenSize, bias = true, layerNormEps = 1e-5, initStd = 0.02, tieWordEmbeddings = true } = given;
-  const {
-    numKeyValueHeads,
-    headDim,
-    rotary,
-    qkNorm,
-    window,
-    activation,
-    normalization = 'layerNorm',
-    fusedLoss = true,
-    hiddenDropout = 0,
-    attentionDropout = 0,
-  } = given;
+  const { window, activation, normalization = 'layerNorm', fusedLoss = true, hiddenDropout = 0, attentionDropout = 0 } = given;
   const { paramDType = 'f32', computeDType, labelSmoothing, zLoss, ignoreIndex } = given;
   const loss = { labelSmoothing, zLoss, ignoreIndex };
   if (!(initStd >= 0))
@@ -137,19 +126,7 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   requireDropoutRates('GPTModel', { hiddenDropout, attentionDropout });
   requireLossOptions('GPTModel', loss);
   const width = { hiddenSize, numAttentionHeads, ffnHiddenSize };
-  const kind = {
-    numKeyValueHeads,
-    headDim,
-    rotary,
-    qkNorm,
-    window,
-    activation,
-    normalization,
-    hiddenDropout,
-    attentionDropout,
-    paramDType,
-    computeDType,
-  };
+  const kind = { window, activation, normalization, hiddenDropout, attentionDropout, paramDType, computeDType };
   const tpGroup: ProcessGroup = ctx.tp;
   const init: InitRule = { kind: 'normal', std: initStd };
   const outputInit: InitRule = { kind: 'normal', std: initStd / Math.sqrt(2 * numLayers) };
@@ -171,7 +148,7 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
     computeDType,
     tied: tieWordEmbeddings ? { sharedName: tiedName, sharedOver: isSpread ? 'embedding' : undefined } : {},
     norm: { eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
-    layer: { ...width, ...kind, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel },
+    layer: { ...width, ...headsOf(given), ...kind, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel },
   };
 }
 
@@ -202,4 +179,9 @@ function headWeight<SP extends boolean>(options: ResolvedOptions<SP>, embedding:
   const { tieWordEmbeddings, isSpread, tied } = options;
   if (tieWordEmbeddings && embedding !== undefined) return embedding.wordEmbeddings.weight.tie();
   return vocabParallelWeight({ ...options, ...tied, isPrimary: !isSpread });
+}
+
+/** What a model says of its heads besides their number. */
+function headsOf<SP extends boolean>({ numKeyValueHeads, headDim, rotary, qkNorm }: GPTModelOptions<SP>) {
+  return { numKeyValueHeads, headDim, rotary, qkNorm };
 }
