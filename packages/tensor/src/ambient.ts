@@ -2,6 +2,7 @@ import type { Module } from './module.ts';
 import type { Node } from './node.ts';
 import type { Scope } from './scope.ts';
 import type { Tape } from './tape.ts';
+import type { AnyTensor } from './tensor.ts';
 
 /** One running `module.call`, with the call around it. */
 export interface Frame {
@@ -34,6 +35,8 @@ export interface Ambient {
   microbatch: number;
   /** Node whose backward is running. */
   backwardNode: Node | undefined;
+  /** Collects what an unrecorded forward reads and needs gradients of, where that forward will run again. */
+  uses: Set<AnyTensor> | undefined;
 }
 
 /** The process's ambient state. */
@@ -47,4 +50,5 @@ export const ambient: Ambient = {
   seed: undefined,
   microbatch: 0,
   backwardNode: undefined,
+  uses: undefined,
 };

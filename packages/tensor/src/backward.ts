@@ -18,17 +18,34 @@ export function backward(outputs: readonly AnyTensor[], grads: readonly AnyTenso
   noGrad(() =>
     scope(() => {
       outputs.forEach((output, i) => deliver(output, grads[i] ?? filled(output.shape, { value: 1, dtype: output.dtype })));
-      sweep(reachable(outputs));
+      sweep(reachable(outputs, 0));
     }),
   );
 }
 
-/** Nodes below `outputs`, the latest forward first. */
-function reachable(outputs: readonly AnyTensor[]): Node[] {
+/**
+ * The same for a part of a graph inside the backward of a node, no further than nodes from `first` on: what lies below gets its gradients
+ * in the order in which it would have got them had the part been recorded with the rest.
+ */
+export function backwardWithin(outputs: readonly AnyTensor[], grads: readonly (AnyTensor | undefined)[], first: number): void {
+  outputs.forEach((output, i) => {
+    const grad = grads[i];
+    if (grad !== undefined && output.requiresGrad) deliver(output, grad);
+  });
+  sweep(reachable(outputs, first));
+}
+
+/** Whether the weight gradients of the node whose backward is running come right after it, and do not wait for another time. */
+export function weightGradientsFollow(): boolean {
+  return ambient.backwardNode?.tape.deferWeightGradients !== true;
+}
+
+/** Nodes below `outputs` from number `first` on, the latest forward first. */
+function reachable(outputs: readonly AnyTensor[], first: number): Node[] {
   const found = new Set<Node>();
   const stack = outputs.flatMap(({ node }) => (node === undefined ? [] : [node]));
   for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
-    if (found.has(node)) continue;
+    if (node.sequence < first || found.has(node)) continue;
     found.add(node);
     for (const source of node.sources) if (source !== undefined && source.isLive) stack.push(source);
   }
@@ -41,8 +58,9 @@ function place(): string {
 }
 
 function sweep(nodes: readonly Node[]): void {
-  let frame: Frame | undefined;
   const before = ambient.backwardNode;
+  const outer = before?.frame; // a sweep inside a node's backward is inside that node's module call
+  let frame = outer;
   try {
     for (const node of nodes) {
       frame = moveTo(node.frame, frame);
@@ -50,7 +68,7 @@ function sweep(nodes: readonly Node[]): void {
       runNode(node);
     }
     ambient.backwardNode = before;
-    moveTo(undefined, frame);
+    moveTo(outer, frame);
   } finally {
     ambient.backwardNode = before;
   }
@@ -74,12 +92,13 @@ function runNode(node: Node): void {
   const { backwardWeight } = node;
   scope(() => {
     const grads = node.grads.map((grad, i) => grad ?? zerosFor(node, i));
-    const inputGrads = node.backward(...grads);
+    const begun = node.backward(...grads);
+    if (backwardWeight !== undefined && !node.tape.deferWeightGradients) backwardWeight(...grads);
+    const inputGrads = typeof begun === 'function' ? begun() : begun;
     node.inputs.forEach((input, i) => {
       const grad = inputGrads[i];
       if (grad !== null && grad !== undefined && input.requiresGrad) deliver(input, grad, node.sources[i]);
     });
-    if (backwardWeight !== undefined && !node.tape.deferWeightGradients) backwardWeight(...grads);
   });
   if (backwardWeight !== undefined && node.tape.deferWeightGradients) node.tape.defer(() => runWeight(node, backwardWeight));
   else finish(node);

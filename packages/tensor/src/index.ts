@@ -2,11 +2,14 @@
  * Tensors, the tape and modules.
  * @module @megatron-ts/tensor
  */
+// First: it extends Tensor, whose methods are operations, one of which uses it. From here on each finds the others evaluated.
+export { remakeable } from './remade-tensor.ts';
+export type { Remaking } from './remade-tensor.ts';
 export { ambient } from './ambient.ts';
 export type { Ambient, Frame } from './ambient.ts';
 export { Tensor } from './tensor.ts';
 export type { AnyTensor, NotPartial, TensorForm } from './tensor.ts';
-export { backward } from './backward.ts';
+export { backward, weightGradientsFollow } from './backward.ts';
 export { isChecking, withChecking } from './check-mode.ts';
 export type { ComputeDType, ComputeOptions } from './compute-dtype.ts';
 export { defineOp } from './define-op.ts';
@@ -33,6 +36,7 @@ export { Parameter } from './parameter.ts';
 export type { AxisPlace, GradSynchronizer, GradTarget, InitializationContext, ParameterOptions } from './parameter.ts';
 export { productPlacement } from './placement.ts';
 export type { PartialSum, Placement, Replicated, Sharded, Whole } from './placement.ts';
+export { recompute } from './recompute.ts';
 export { tensor } from './read.ts';
 export type { TensorOptions, TypedArrayOf } from './read.ts';
 export { evaluate, keep, noGrad, scope, Scope } from './scope.ts';

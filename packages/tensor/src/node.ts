@@ -7,8 +7,11 @@ import { callerLine } from './where-in-model.ts';
 /** Gradients of an operation's inputs; null or undefined where none flows. */
 export type InputGradients = readonly (AnyTensor | null | undefined)[];
 
-/** Backward of one recorded operation, from the gradients of its outputs to those of its inputs. */
-export type BackwardFunction = (...grads: AnyTensor[]) => InputGradients;
+/**
+ * Backward of one recorded operation, from the gradients of its outputs to those of its inputs. What needs time but no computing, such as a
+ * collective, is begun here and ended in a function that gives the gradients: it is called when the weight gradients have been computed.
+ */
+export type BackwardFunction = (...grads: AnyTensor[]) => InputGradients | (() => InputGradients);
 
 /** What an operation leaves for its backward. */
 export interface Recording {
@@ -25,6 +28,11 @@ export interface Recording {
 }
 
 let nextSequence = 0;
+
+/** The number that the next node gets. */
+export function upcomingSequence(): number {
+  return nextSequence;
+}
 
 /** One recorded operation. It hangs from its outputs and belongs to a tape. */
 export class Node implements Recording {
@@ -95,7 +103,11 @@ export function record<T extends AnyTensor>(output: T, recording: Recording): T 
 
 /** The same for an operation with several outputs. */
 export function recordAll(outputs: readonly AnyTensor[], recording: Recording): void {
-  if (!ambient.recording || !recording.inputs.some((input) => input.requiresGrad)) return;
+  if (!ambient.recording) {
+    if (ambient.uses !== undefined) for (const input of recording.inputs) if (input.requiresGrad) ambient.uses.add(input);
+    return;
+  }
+  if (!recording.inputs.some((input) => input.requiresGrad)) return;
   const node = new Node(recording, outputs);
   outputs.forEach((output, index) => output.attach(node, index));
 }

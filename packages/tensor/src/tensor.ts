@@ -79,7 +79,7 @@ export class Tensor<in out P extends Placement = Replicated> {
 
   /** The engine's number for the values. @throws EngineError DISPOSED */
   get handle(): number {
-    if (this.owners <= 0)
+    if (!this.isLive)
       throw new EngineError(
         'DISPOSED',
         `tensor ${this.dtype}[${this.shape.join(', ')}]: used after its scope closed or after dispose. Return it from the scope, or keep() it.`,

@@ -30,6 +30,8 @@ export interface AttentionOptions {
   readonly dropout?: AttentionDropout | undefined;
   /** What products are computed in, with f32 sums; by default the dtype that queries, keys and values are stored in. */
   readonly computeDType?: ComputeDType | undefined;
+  /** Keeps neither the result nor the log-sum-exp for backward, which runs the forward again; false by default. */
+  readonly recompute?: boolean | undefined;
 }
 
 /** Tensors of an attention; without `kv`, `q` holds all heads. */

@@ -1,6 +1,7 @@
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Whole } from '../placement.ts';
+import { remakeable } from '../remade-tensor.ts';
 import { result } from '../result.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import { type AttentionOperands, type AttentionOptions, type AttentionSettings, settingsOf } from './attention-settings.ts';
@@ -80,19 +81,28 @@ function handlesOf({ q, kv, querySegments, keySegments }: AttentionOperands, bia
   return handles;
 }
 
-function attend<P extends Whole>(op: string, operands: AttentionOperands, { settings, options: { bias }, of }: Plan<P>): Tensor<P> {
+function attend<P extends Whole>(
+  op: string,
+  operands: AttentionOperands,
+  { settings, options: { bias, recompute = false }, of }: Plan<P>,
+): Tensor<P> {
   const { q, kv, querySegments, keySegments } = operands;
   const { words, p, scale, outShape, lseShape } = settings;
   const { dtype, placement } = of;
-  engine.attention(handlesOf(operands, bias), words, p, scale, outs);
-  const [outHandle, lseHandle] = outs as unknown as [number, number];
-  const lse = new Tensor(lseHandle, { shape: lseShape, dtype: 'f32', placement: 'replicated' });
-  const out = result(op, outHandle, { shape: outShape, dtype, placement }); // [sq, b, a · d]
+  const forward = (): readonly [Tensor<P>, Tensor] => {
+    engine.attention(handlesOf(operands, bias), words, p, scale, outs);
+    const [outHandle, lseHandle] = outs as unknown as [number, number];
+    const lse = new Tensor(lseHandle, { shape: lseShape, dtype: 'f32', placement: 'replicated' });
+    return [result(op, outHandle, { shape: outShape, dtype, placement }), lse]; // [sq, b, a · d]
+  };
   const inputs = present(q, kv, bias);
+  const made = forward();
+  const reads = present(...inputs, querySegments, keySegments);
+  const [out, lse] = recompute ? remakeable(made, { make: forward, inputs: reads }) : made;
   return record(out, {
     op,
     inputs,
-    saved: present(...inputs, querySegments, keySegments, out, lse),
+    saved: [...reads, out, lse],
     backward: (grad) => {
       savedHandles[0] = out.handle;
       savedHandles[1] = lse.handle;
