@@ -96,6 +96,55 @@ describe.each([
     });
   });
 
+  describe('whole tensors', () => {
+    const upTo = (n: number, from = 0) => Array.from({ length: n }, (_, i) => i + from);
+
+    it('come together on the root in the order it asks for, bit for bit, each once, and leave nothing elsewhere', () => {
+      const names = ['rows', 'columns', 'stacked.a', 'stacked.b', 'short', 'all', 'far'];
+      expect(ranks[2]?.whole.gathered).toEqual({
+        forms: [
+          'rows f32 [4, 3]',
+          'columns f32 [3, 4]',
+          'stacked.a f32 [4, 3]',
+          'stacked.b f32 [4, 3]',
+          'short bf16 [4, 3]',
+          'all f32 [2]',
+          'far f32 []',
+        ],
+        values: {
+          rows: upTo(12),
+          columns: upTo(12),
+          'stacked.a': upTo(12),
+          'stacked.b': upTo(12, 100),
+          short: upTo(12),
+          all: [0, 1],
+          far: [7],
+        },
+        calls: ['begin', ...names.toReversed(), 'end'],
+      });
+      for (const rank of [0, 1, 3]) expect(ranks[rank]?.whole.gathered).toEqual({ forms: [], values: {}, calls: [] });
+    });
+
+    // Threads of one process share its counters.
+    it.runIf(!inProcess)('leave the memory as it was', () => {
+      for (const { whole } of ranks) expect(whole.liveHandles[1]).toBe(whole.liveHandles[0]);
+    });
+
+    it('end on every rank by what went wrong on one', () => {
+      ranks.forEach(({ whole }, rank) => {
+        const calls = rank === 2 ? 'begin,far,all,short,stacked.b,stacked.a,abort' : '';
+        expect(whole.full).toBe(`UNWRITABLE rank 2: sink: full. ${calls}`);
+        expect(whole.stranger).toBe(rank === 2 ? 'RangeError: not one of the library' : 'RANK_FAILED rank 2: not one of the library');
+        expect(whole.uninitialized).toBe(
+          'NOT_INITIALIZED rank 1: gatherWhole: parameter "late" has no values yet. Call model.initialize(ctx) first.',
+        );
+        expect(whole.lacking).toBe(
+          'INCOMPLETE rank 2: gatherWhole: the ranks hold 6 of the 12 elements of "rows", each part counted once. Call it on every rank of the context, with all parameters of each.',
+        );
+      });
+    });
+  });
+
   describe("groups of one's own", () => {
     it('reduce in the order of their list, which is the order of their ranks', () => {
       for (const { own } of ranks) expect(own.shuffled.fault).toBeUndefined();

@@ -24,6 +24,7 @@ import { type OwnGroups, ownGroups } from './own-groups.ts';
 import { rootedOperations } from './rooted-operations.ts';
 import { sentenceOf } from './sentence-of.ts';
 import { unevenOperations } from './uneven-operations.ts';
+import { gatherWholeTensors, type WholeTensors } from './whole-tensors.ts';
 
 /** By how many bytes communication has grown while the result of a gather of eight numbers from each rank lives, and after. */
 function bytesReceived({ world }: ParallelContext): number[] {
@@ -52,6 +53,7 @@ export interface Seen {
   readonly step: Awaited<ReturnType<typeof failingSteps>>;
   readonly finished: ReturnType<typeof finishedGradients>;
   readonly receivedBytes: readonly number[];
+  readonly whole: WholeTensors;
   readonly sharedMemory: readonly string[];
 }
 
@@ -254,6 +256,7 @@ export async function seeFourRanks(): Promise<Seen> {
     step: await failingSteps(ctx),
     finished: finishedGradients(ctx),
     receivedBytes: bytesReceived(ctx),
+    whole: await gatherWholeTensors(),
     sharedMemory: readdirSync('/dev/shm').filter((name) => name.includes(process.env['MEGATRON_JOB'] ?? 'megatron')),
   };
 }

@@ -139,3 +139,27 @@ export function cat<P extends Placement>(parts: readonly Tensor<P>[], dim = 0): 
     );
   return record(whole, { op: 'cat', inputs: tensors, saved: [], backward });
 }
+
+/** Where a box lies in a tensor: its first element and its size, per dim. */
+export interface Box {
+  /** First element, per dim. */
+  readonly offset: readonly number[];
+  /** Size, per dim. */
+  readonly extent: readonly number[];
+}
+
+/** The elements of a box, copied where it is not the whole; unrecorded inside `noGrad`. @throws ShapeError INDEX_OUT_OF_RANGE */
+export function readBox<P extends Placement>(x: Tensor<P>, { offset, extent }: Box): Tensor<P> {
+  return x.shape.reduce((part, whole, dim) => {
+    const [start = 0, size = 0] = [offset[dim], extent[dim]];
+    return size === whole ? part : slice(part, dim, { start, end: start + size });
+  }, x);
+}
+
+/** Writes `part` into the box of `whole` that begins at `offset`, in place and unrecorded; both have one dtype. */
+export function writeBox(whole: AnyTensor, part: AnyTensor, offset: readonly number[]): void {
+  const strides = stridesOf(whole.shape);
+  const first = offset.reduce((sum, at, dim) => sum + at * (strides[dim] ?? 0), 0);
+  requireWord('writeBox', first);
+  engine.stridedSet(whole.handle, part.handle, layoutWords('writeBox', [part.shape.length, ...part.shape, ...strides]), first);
+}
