@@ -385,6 +385,7 @@ export declare function attention(operands: Uint32Array, settings: Uint32Array, 
 
 /** The gradients of the same operands; saved [out, lse, grad]. outs: dq, then dkv where there is kv, then dBias where it is wanted. */
 export declare function attentionBackward(operands: Uint32Array, saved: Uint32Array, settings: Uint32Array, dropout: number, scale: number, wantsBias: boolean, outs: Uint32Array): void
+
 /** The largest logit of each row of [rows, cols]. */
 export declare function ceRowMax(logits: number, loss: Float64Array): number
 
