@@ -855,6 +855,7 @@ module.exports.ceSums = nativeBinding.ceSums
 module.exports.ceExpSumInPlace = nativeBinding.ceExpSumInPlace
 module.exports.ceLoss = nativeBinding.ceLoss
 module.exports.ceBackward = nativeBinding.ceBackward
+module.exports.rotary = nativeBinding.rotary
 module.exports.matmul = nativeBinding.matmul
 module.exports.matmulInto = nativeBinding.matmulInto
 module.exports.linear = nativeBinding.linear

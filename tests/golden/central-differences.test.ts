@@ -19,6 +19,7 @@ const singleOnly = new Set([
   'linear',
   'matmul',
   'rmsNorm',
+  'rotaryEmbedding',
   'selfAttention',
   'shardedLinearCrossEntropy',
 ]);

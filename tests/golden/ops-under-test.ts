@@ -45,6 +45,7 @@ import {
   relu,
   reshape,
   rmsNorm,
+  rotaryEmbedding,
   selfAttention,
   shardedLinearCrossEntropy,
   sigmoid,
@@ -82,6 +83,15 @@ const numbers = (value: unknown): number[] => value as number[];
 
 /** The two results of a norm of a sum, one after the other. */
 const both = ({ sum, normed }: { readonly sum: AnyTensor; readonly normed: AnyTensor }): AnyTensor => cat([sum, normed]);
+
+/** The angles of RoFormer for 20 positions. */
+const angles = (rotaryDim: number): AnyTensor => {
+  const row = (position: number): number[] => {
+    const turns = Array.from({ length: rotaryDim / 2 }, (_, i) => position * 10_000 ** ((-2 * i) / rotaryDim));
+    return [...turns.map(Math.cos), ...turns.map(Math.sin)];
+  };
+  return tensor(Float32Array.from(Array.from({ length: 20 }, (_, position) => row(position)).flat()), [20, rotaryDim]);
+};
 
 /** Options of an attention; those `named` whose argument is true are the tensors of `rest`, in turn. */
 const attentionOptions = (args: Args, rest: readonly AnyTensor[], named: readonly string[]): AttentionOptions => {
@@ -125,6 +135,15 @@ const runs: Record<string, Run> = {
   },
   crossAttention: ([q, kv, ...rest], args) =>
     crossAttention(q as AnyTensor, kv as AnyTensor, attentionOptions(args, rest, ['querySegments', 'keySegments', 'bias'])),
+  rotaryEmbedding: ([qkv, positions], { numHeads, numKeyValueHeads, headDim, rotaryDim, interleaved }) =>
+    rotaryEmbedding(qkv as AnyTensor, {
+      table: angles(rotaryDim as number),
+      numHeads: numHeads as number,
+      numKeyValueHeads: numKeyValueHeads as number,
+      headDim: headDim as number,
+      interleaved: interleaved === true,
+      positions,
+    }),
   biasAdd: ([x, bias, residual]) => biasAdd(x as AnyTensor, bias, residual),
   biasGeglu: ([x, bias]) => biasGeglu(x as AnyTensor, bias),
   biasSwiglu: ([x, bias]) => biasSwiglu(x as AnyTensor, bias),

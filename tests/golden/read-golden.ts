@@ -28,6 +28,7 @@ export const caseFiles = [
   'products',
   'mixing',
   'attending',
+  'turning',
   'norming',
   'looking-up',
 ].map((family) => `ops-${family}.json`);

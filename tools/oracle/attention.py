@@ -1,4 +1,4 @@
-"""Attention with groups, segments, biases and scales, and attention across sequences."""
+"""Attention with groups, segments, biases and scales, attention across sequences, and rotary embeddings."""
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +76,44 @@ def across() -> list[dict]:
             return attention(q, *kv.chunk(2, dim=-1), heads, groups, scale=scale, segments=held, bias=rest.pop(0) if bias else None)
 
         cases.append(case("crossAttention", inputs, compute, **args))
+    return cases
+
+
+def rotate(x: torch.Tensor, angles: torch.Tensor, interleaved: bool) -> torch.Tensor:
+    """x [s, b, heads, d]: its first channels turned by angles [s, b, rotated / 2]."""
+    half = angles.shape[-1]
+    cos, sin = angles.cos()[:, :, None], angles.sin()[:, :, None]  # [s, b, 1, rotated / 2]
+    turned, rest = x[..., : 2 * half], x[..., 2 * half :]
+    first, second = (turned[..., 0::2], turned[..., 1::2]) if interleaved else turned.chunk(2, dim=-1)
+    parts = [first * cos - second * sin, second * cos + first * sin]
+    turned = torch.stack(parts, dim=-1).flatten(-2) if interleaved else torch.cat(parts, dim=-1)
+    return torch.cat([turned, rest], dim=-1)
+
+
+def rotary(qkv, rest, heads: int, groups: int, rotated: int, interleaved: bool) -> torch.Tensor:
+    seq, batch, width = qkv.shape
+    dim = width // (heads + 2 * groups)
+    positions = rest[0] if rest else torch.arange(seq)[:, None].expand(seq, batch)
+    frequencies = 10_000.0 ** (-torch.arange(0, rotated, 2, dtype=torch.float64) / rotated)
+    q_and_k, v = qkv.split([(heads + groups) * dim, groups * dim], dim=-1)
+    turned = rotate(q_and_k.reshape(seq, batch, heads + groups, dim), positions[..., None] * frequencies, interleaved)
+    return torch.cat([turned.flatten(-2), v], dim=-1)
+
+
+def turning() -> list[dict]:
+    cases = []
+    for seq, batch, heads, groups, dim, rotated, interleaved, positions in [
+        (3, 1, 1, 1, 4, 4, False, False),
+        (5, 2, 4, 2, 6, 4, False, True),
+        (5, 2, 2, 1, 6, 4, True, False),
+        (4, 2, 2, 1, 32, 32, True, True),
+        (3, 1, 1, 1, 70, 64, False, False),
+    ]:
+        inputs = [Input(seq, batch, (heads + 2 * groups) * dim)]
+        inputs += [Input(seq, batch, low=0, high=20, dtype="i32")] if positions else []
+        args = dict(numHeads=heads, numKeyValueHeads=groups, headDim=dim, rotaryDim=rotated, interleaved=interleaved)
+        compute = lambda x, *rest, o=(heads, groups, rotated, interleaved): rotary(x, rest, *o)
+        cases.append(case("rotaryEmbedding", inputs, compute, **args))
     return cases
 
 

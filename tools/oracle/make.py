@@ -35,6 +35,7 @@ FILES = {
     "ops-products.json": shaping.products,
     "ops-mixing.json": fused.mixing,
     "ops-attending.json": attention.attending,
+    "ops-turning.json": attention.turning,
     "ops-norming.json": fused.norming,
     "ops-looking-up.json": fused.looking_up,
     "ops-bf16.json": bf16.bf16,

@@ -32,6 +32,7 @@ pub mod pool;
 mod power;
 pub mod random;
 pub mod reduce;
+pub mod rotary;
 mod row_chunks;
 mod scratch;
 pub mod select;

@@ -1,12 +1,13 @@
-//! Raw operations of attention.
+//! Raw operations of attention and of rotary embeddings.
 
-use super::results::made_all;
+use super::results::{made, made_all};
 use crate::dispatch::for_values;
 use crate::hot_op::hot_ops;
 use crate::tensors::{optional, same_dtype, slice, span};
 use kernels::attention::{self, Attention, Gradients, Inputs, Saved};
 use kernels::gemm::Precision;
 use kernels::random::Dropout;
+use kernels::rotary::{self, Angles, Rotary};
 use storage::{DType, Element, Span};
 
 /// An attention as JavaScript passes it.
@@ -108,5 +109,25 @@ hot_ops! {
             (false, true) => made_all(outs, [d_q, d_bias], run),
             (true, true) => made_all(outs, [d_q, d_kv, d_bias], run),
         }
+    }
+
+    /// Turns the q and k heads of x [seq, batch, (heads + 2 keyHeads) * headDim] by the rows of table [positions, rotated], cosines
+    /// then sines, that positions [seq, batch] (i32, 0 for those of the sequence) name. settings [seq, batch, heads, keyHeads,
+    /// headDim, rotated, interleaved, back].
+    rotary(x: u32, table: u32, positions: u32, settings: &[u32]) -> u32 {
+        let op = "rotary";
+        let (x, table, positions) = (span(op, x)?, span(op, table)?, optional(op, positions)?);
+        let [seq, batch, heads, key_heads, head_dim, rotated, interleaved, back] = *settings else {
+            return Err(format!("settings has {} numbers, not 8. Pass [seq, batch, heads, keyHeads, headDim, …].", settings.len()));
+        };
+        let [seq_len, samples, q_heads, kv_heads, dim, turned] = [seq, batch, heads, key_heads, head_dim, rotated].map(|n| n as usize);
+        let (interleaved, back) = (interleaved != 0, back != 0);
+        let shape = Rotary { seq: seq_len, batch: samples, heads: q_heads, key_heads: kv_heads, head_dim: dim, rotated: turned, interleaved, back };
+        let all = u32::try_from(u64::from(heads) + 2 * u64::from(key_heads)).map_err(|_| "these heads are beyond any memory. Pass fewer.")?;
+        made(x.dtype(), &[seq, batch, all, head_dim], |y| for_values!(x.dtype(), T => {
+            let angles = Angles { table: table.slice()?, positions: slice(&positions)? };
+            // SAFETY: the target is new: nobody else reads or writes it.
+            rotary::rotary::<T>(x.slice()?, &angles, &shape, unsafe { y.slice_mut()? })
+        }))
     }
 }

@@ -168,8 +168,8 @@ pub const UNITS: &[Unit] = units! {
             by row_tiles[rows, cols];
     }
     rotary in "rotary" ["rotary/kernel.cu"] FLOATS {
-        rotary(pairs: U64, batch: U32, heads: U32, head_dim: U32, rotated: U32, interleaved: U32, direction: F32, token_stride: U64,
-            sample_stride: U64, head_stride: U64, cos: In, sin: In, x: In, y: Out) by threads[pairs];
+        rotary(pairs: U64, batch: U32, heads: U32, turned_heads: U32, head_dim: U32, rotated: U32, interleaved: U32, direction: F32,
+            table: In, positions: In, x: In, y: Out) by threads[pairs];
     }
     bias_gelu in "bias_gelu" ["bias_gelu/kernel.cu"] PAIRS {
         bias_gelu(cols: U64, x: In, bias: In, y: Out) by row_tiles[rows, cols];

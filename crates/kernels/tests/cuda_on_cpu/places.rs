@@ -6,6 +6,7 @@ use kernels::cuda::{self, index};
 use kernels::embedding::{Table, embedding, embedding_backward};
 use kernels::gather::{Extents, gather, gather_add};
 use kernels::layout::Layout;
+use kernels::rotary::{Angles, Rotary, rotary};
 use kernels::{reduce, strided};
 
 fn walk<const N: usize>(layout: &Layout<N>) -> crate::device::Argument {
@@ -163,32 +164,26 @@ fn an_embedding_and_its_backward_have_the_bits_of_the_cpu() {
 }
 
 #[test]
-fn rotary_turns_pairs_and_turns_them_back() {
-    let (seq, batch, heads, d, rotated) = (5, 2, 3, 16, 12);
-    let angles: Vec<f32> = (0..seq * rotated / 2).map(|i| i as f32 * 0.37).collect();
-    let (cos, sin): (Vec<f32>, Vec<f32>) = angles.iter().map(|angle| (angle.cos(), angle.sin())).unzip();
-    for (float, interleaved) in FLOATS.into_iter().flat_map(|float| [(float, false), (float, true)]) {
-        let x = float.rounded(&values(seq * batch * heads * d, 1, 2.0));
-        let turned = |direction: f32| {
-            let mut y = x.clone();
-            for (row, token) in (0..seq * batch * heads).map(|row| (row, row / (batch * heads))) {
-                for pair in 0..rotated / 2 {
-                    let (a, b) = if interleaved { (2 * pair, 2 * pair + 1) } else { (pair, pair + rotated / 2) };
-                    let (c, s) = (cos[token * rotated / 2 + pair], direction * sin[token * rotated / 2 + pair]);
-                    (y[row * d + a], y[row * d + b]) = (x[row * d + a] * c - x[row * d + b] * s, x[row * d + b] * c + x[row * d + a] * s);
-                }
-            }
-            y
-        };
-        let pairs = (seq * batch * heads * d / 2) as u64;
-        for direction in [1.0, -1.0] {
-            let (x_at, y) = (float.put(&x, 0), float.room(x.len(), 0));
-            let (cos, sin) = (Memory::of(&cos, 0), Memory::of(&sin, 0));
-            let counts = [U64(pairs), U32(batch as u32), U32(heads as u32), U32(d as u32), U32(rotated as u32), U32(interleaved.into())];
-            let strides = [batch * heads * d, heads * d, d].map(|stride| U64(stride as u64));
-            let places = [&cos, &sin, &x_at, &y].map(Memory::argument);
-            device("rotary", float.name()).launch("rotary", &[pairs], &[&counts[..], &[F32(direction)], &strides, &places].concat());
-            float.expect("rotary", &float.get(&y), &turned(direction), 0.0, 0.0);
+fn rotary_turns_pairs_and_turns_them_back_as_on_the_cpu() {
+    let angles: Vec<f32> = (0..12 * 12).map(|i| (i as f32 * 0.37).cos()).collect();
+    let positions: Vec<i32> = (0..10).map(|token| token * 7 % 12).collect();
+    let s = Rotary { seq: 5, batch: 2, heads: 3, key_heads: 1, head_dim: 17, rotated: 12, interleaved: false, back: false };
+    let (heads, turned_heads) = (s.heads + 2 * s.key_heads, s.heads + s.key_heads);
+    let x = values(s.seq * s.batch * heads * s.head_dim, 1, 2.0);
+    let pairs = (s.seq * s.batch * heads * s.head_dim.div_ceil(2)) as u64;
+    for (interleaved, back) in [(false, false), (true, false), (false, true), (true, true)] {
+        let s = Rotary { interleaved, back, ..s };
+        for (float, given) in FLOATS.into_iter().flat_map(|float| [(float, None), (float, Some(&positions[..]))]) {
+            let (x, mut want) = (float.rounded(&x), vec![0.0; x.len()]);
+            rotary(&x, &Angles { table: &angles, positions: given }, &s, &mut want).unwrap();
+            let (x_at, y, table) = (float.put(&x, 0), float.room(x.len(), 0), Memory::of(&angles, 0));
+            let positions_at = Memory::of(given.unwrap_or_default(), 0);
+            let named = if given.is_some() { positions_at.argument() } else { NULL };
+            let counts = [s.batch, heads, turned_heads, s.head_dim, s.rotated].map(|count| U32(count as u32));
+            let way = [U32(interleaved.into()), F32(if back { -1.0 } else { 1.0 })];
+            let places = [table.argument(), named, x_at.argument(), y.argument()];
+            device("rotary", float.name()).launch("rotary", &[pairs], &[&[U64(pairs)][..], &counts, &way, &places].concat());
+            float.expect("rotary", &float.get(&y), &want, 0.0, 0.0);
         }
     }
 }

@@ -19,6 +19,7 @@ export * from './loss.ts';
 export * from './matmul.ts';
 export * from './norm.ts';
 export * from './reduce.ts';
+export * from './rotary.ts';
 export * from './select.ts';
 export * from './unary.ts';
 export * from './view.ts';
