@@ -46,7 +46,9 @@ impl Work {
 
     /// Waits for it on this thread.
     pub fn synchronize(&self) -> Result<(), Error> {
-        self.event.synchronize()?;
+        if !self.is_done()? {
+            self.event.synchronize()?;
+        }
         self.device.works().end(self.number);
         self.release(|_| true);
         Ok(())

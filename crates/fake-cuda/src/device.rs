@@ -131,6 +131,11 @@ pub unsafe extern "C" fn cuGetErrorName(status: u32, text: *mut *const c_char) -
         101 => c"CUDA_ERROR_INVALID_DEVICE",
         500 => c"CUDA_ERROR_NOT_FOUND",
         700 => c"CUDA_ERROR_ILLEGAL_ADDRESS",
+        900 => c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+        901 => c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+        904 => c"CUDA_ERROR_STREAM_CAPTURE_UNJOINED",
+        905 => c"CUDA_ERROR_STREAM_CAPTURE_ISOLATION",
+        907 => c"CUDA_ERROR_CAPTURED_EVENT",
         _ => return INVALID_VALUE,
     };
     // SAFETY: the caller's promise.

@@ -1,5 +1,6 @@
 //! Events.
 
+use crate::graph::{self, CAPTURED_EVENT};
 use crate::state::{Event, INVALID_VALUE, NOT_READY, SUCCESS, State, call, give, state};
 use std::ffi::{c_uint, c_void};
 use std::ptr;
@@ -58,10 +59,12 @@ pub unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, _flags: c_uint) 
 pub extern "C" fn cuEventRecord(event: *mut c_void, stream: *mut c_void) -> u32 {
     call("cuEventRecord", |state| {
         let (handle, stream) = (event.addr(), stream.addr());
+        let is_captured = graph::recorded(state, handle, stream);
         let is_done = !state.held.contains(&stream) && !is_busy(state, stream);
         let Some(event) = state.events.get_mut(&handle) else { return INVALID_VALUE };
         *event = Event { stream, is_done };
-        state.note(format!("event {handle} in stream {stream}"));
+        let line = format!("event {handle} in stream {stream}");
+        state.note(if is_captured { format!("capture {line}") } else { line });
         SUCCESS
     })
 }
@@ -69,6 +72,8 @@ pub extern "C" fn cuEventRecord(event: *mut c_void, stream: *mut c_void) -> u32 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventQuery(event: *mut c_void) -> u32 {
     call("cuEventQuery", |state| match state.events.get(&event.addr()) {
+        // As the driver does in the mode that is used, also for events of other streams.
+        Some(_) if state.capture.is_some() => graph::spoil(state, CAPTURED_EVENT),
         Some(event) if event.is_done => SUCCESS,
         Some(_) => NOT_READY,
         None => INVALID_VALUE,
@@ -79,6 +84,9 @@ pub extern "C" fn cuEventQuery(event: *mut c_void) -> u32 {
 pub extern "C" fn cuEventSynchronize(event: *mut c_void) -> u32 {
     let stream = |state: &State| state.events.get(&event.addr()).filter(|found| !found.is_done).map(|found| found.stream);
     once_idle("cuEventSynchronize", stream, |state| {
+        if graph::is_captured(state, event.addr()) {
+            return graph::spoil(state, CAPTURED_EVENT);
+        }
         let Some(found) = state.events.get_mut(&event.addr()) else { return INVALID_VALUE };
         found.is_done = true;
         state.note(format!("synchronize event {}", event.addr()));

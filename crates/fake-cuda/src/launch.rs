@@ -1,5 +1,6 @@
 //! Modules and launches: a module is the text that the fake NVRTC made, and holds every function whose name stands in it.
 
+use crate::graph::{self, Action};
 use crate::state::{ILLEGAL_ADDRESS, INVALID_VALUE, NOT_FOUND, SUCCESS, call, give};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
@@ -84,7 +85,8 @@ pub unsafe extern "C" fn cuLaunchKernel(
         // SAFETY: the handle is a name.
         let name = unsafe { CStr::from_ptr(function.cast()) }.to_string_lossy();
         let (grid, block) = (format!("{grid_x}x{grid_y}x{grid_z}"), format!("{block_x}x{block_y}x{block_z}"));
-        state.note(format!("launch {name} grid {grid} block {block} shared {shared} in stream {}", stream.addr()));
+        let line = format!("launch {name} grid {grid} block {block} shared {shared} in stream {}", stream.addr());
+        graph::ask(state, stream.addr(), line, Action::Nothing);
         state.launches += 1;
         if state.launches == state.settings.sticky_at_launch {
             // As on a device: whoever launches is not told, whoever asks next is.

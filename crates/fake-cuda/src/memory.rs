@@ -1,5 +1,6 @@
 //! Device memory: the host's, with a pool that keeps what is freed until it is trimmed.
 
+use crate::graph::{self, Action};
 use crate::state::{INVALID_VALUE, OUT_OF_MEMORY, Piece, SUCCESS, call, give};
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::{c_int, c_uint, c_void};
@@ -21,6 +22,10 @@ fn host(address: u64) -> *mut u8 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream: *mut c_void) -> u32 {
     call("cuMemAllocAsync", |state| {
+        if graph::has(state, stream.addr()) {
+            // SAFETY: the caller's promise.
+            return graph::allocate(state, stream.addr(), bytes).map_or(INVALID_VALUE, |found| unsafe { give(address, found) });
+        }
         let Some(layout) = Layout::from_size_align(bytes, ALIGN).ok().filter(|_| bytes > 0) else { return INVALID_VALUE };
         if bytes <= state.cached {
             state.cached -= bytes;
@@ -42,6 +47,13 @@ pub unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream
 #[unsafe(no_mangle)]
 pub extern "C" fn cuMemFreeAsync(address: u64, stream: *mut c_void) -> u32 {
     call("cuMemFreeAsync", |state| {
+        if graph::has(state, stream.addr()) {
+            return graph::free(state, stream.addr(), address);
+        }
+        if graph::free_after(state, address) {
+            state.note(format!("free what a graph left in stream {}", stream.addr()));
+            return SUCCESS;
+        }
         let Some(Piece { number, bytes }) = state.pieces.remove(&address) else { return INVALID_VALUE };
         let Ok(layout) = Layout::from_size_align(bytes, ALIGN) else { return INVALID_VALUE };
         // SAFETY: the piece came from `alloc` with this layout.
@@ -115,10 +127,8 @@ pub extern "C" fn cuMemPoolTrimTo(_pool: *mut c_void, keep: usize) -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: *mut c_void) -> u32 {
     call("cuMemcpyHtoDAsync_v2", |state| {
-        state.note(format!("copy {bytes} to the device in stream {}", stream.addr()));
-        // SAFETY: the caller's promise; device memory is the host's.
-        unsafe { host(to).copy_from(from.cast(), bytes) };
-        SUCCESS
+        let line = format!("copy {bytes} to the device in stream {}", stream.addr());
+        graph::ask(state, stream.addr(), line, Action::Copy { to, from: from.expose_provenance() as u64, bytes })
     })
 }
 
@@ -127,10 +137,8 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, byte
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: *mut c_void) -> u32 {
     call("cuMemcpyDtoHAsync_v2", |state| {
-        state.note(format!("copy {bytes} to the host in stream {}", stream.addr()));
-        // SAFETY: as above.
-        unsafe { to.cast::<u8>().copy_from(host(from), bytes) };
-        SUCCESS
+        let line = format!("copy {bytes} to the host in stream {}", stream.addr());
+        graph::ask(state, stream.addr(), line, Action::Copy { to: to.expose_provenance() as u64, from, bytes })
     })
 }
 
@@ -139,10 +147,8 @@ pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes:
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: *mut c_void) -> u32 {
     call("cuMemcpyDtoDAsync_v2", |state| {
-        state.note(format!("copy {bytes} within the device in stream {}", stream.addr()));
-        // SAFETY: as above.
-        unsafe { host(to).copy_from(host(from), bytes) };
-        SUCCESS
+        let line = format!("copy {bytes} within the device in stream {}", stream.addr());
+        graph::ask(state, stream.addr(), line, Action::Copy { to, from, bytes })
     })
 }
 
@@ -151,9 +157,7 @@ pub unsafe extern "C" fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, stream: *mut c_void) -> u32 {
     call("cuMemsetD8Async", |state| {
-        state.note(format!("fill {bytes} with {value} in stream {}", stream.addr()));
-        // SAFETY: as above.
-        unsafe { host(to).write_bytes(value, bytes) };
-        SUCCESS
+        let line = format!("fill {bytes} with {value} in stream {}", stream.addr());
+        graph::ask(state, stream.addr(), line, Action::Fill { to, value, bytes })
     })
 }

@@ -1,5 +1,6 @@
 //! What the played machine remembers.
 
+use crate::graph::{Capture, Graph};
 use crate::nccl::Played;
 use crate::settings::Settings;
 use std::collections::{HashMap, HashSet};
@@ -46,6 +47,10 @@ pub struct State {
     pub sticky: Option<u32>,
     /// Operations of another library under way in each stream.
     pub under_way: HashMap<usize, isize>,
+    /// What is being captured, graphs by their handles, and memory of the host.
+    pub capture: Option<Capture>,
+    pub graphs: HashMap<usize, Graph>,
+    pub pinned: HashMap<usize, usize>,
     /// Descriptors of cuBLASLt that live.
     pub descriptors: usize,
     /// What NCCL remembers.

@@ -1,6 +1,7 @@
 //! Streams: everything is done as soon as it is asked for, but in a held stream events do not complete.
 
 use crate::event;
+use crate::graph::{self, UNSUPPORTED};
 use crate::state::{INVALID_VALUE, SUCCESS, call, give};
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
@@ -35,6 +36,9 @@ pub extern "C" fn cuStreamSynchronize(stream: *mut c_void) -> u32 {
             if !state.streams.contains(&stream.addr()) {
                 return INVALID_VALUE;
             }
+            if graph::has(state, stream.addr()) {
+                return graph::spoil(state, UNSUPPORTED);
+            }
             state.note(format!("synchronize stream {}", stream.addr()));
             event::complete(state, stream.addr());
             SUCCESS
@@ -48,7 +52,9 @@ pub extern "C" fn cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, _fl
         if !state.streams.contains(&stream.addr()) || !state.events.contains_key(&event.addr()) {
             return INVALID_VALUE;
         }
-        state.note(format!("stream {} waits for event {}", stream.addr(), event.addr()));
-        SUCCESS
+        let is_captured = graph::is_captured(state, event.addr());
+        let line = format!("stream {} waits for event {}", stream.addr(), event.addr());
+        state.note(if is_captured { format!("capture {line}") } else { line });
+        graph::joined(state, stream.addr(), event.addr())
     })
 }

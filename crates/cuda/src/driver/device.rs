@@ -1,15 +1,17 @@
 //! One device: its context, and the one way by which everything asks the driver for something.
 
 use super::calls::{Calls, SUCCESS};
+use super::capturing::Capturing;
 use super::stream::{self, Stream};
 use super::toolkit::Toolkit;
 use super::works::Works;
 use super::{devices, sticky};
 use crate::doctor::DeviceReport;
 use crate::error::{Code, Error};
-use crate::memory::Pool;
+use crate::memory::{Pinned, Pool};
 use cudarc::driver::sys::{CUcontext, CUdevice, CUstream};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A device that is open. Clones are the same device; it is closed when the last clone, block, event and module is gone.
@@ -28,6 +30,9 @@ struct Open {
     fault: OnceLock<Error>,
     last_kernel: Mutex<Option<Arc<str>>>,
     works: Works,
+    capturing: Capturing,
+    pinned: Pinned,
+    synchronizations: AtomicU64,
 }
 
 // SAFETY: the driver's handles may be used on any thread, once the context is made current there.
@@ -47,9 +52,20 @@ impl Device {
         if status != SUCCESS {
             return Err(sticky::failed(index, "cuDevicePrimaryCtxRetain", calls, status));
         }
-        let (streams, pool, fault) = (Default::default(), OnceLock::new(), OnceLock::new());
-        let toolkit = Arc::clone(toolkit);
-        let open = Open { toolkit, report, handle, context, streams, pool, fault, last_kernel: Mutex::new(None), works: Works::default() };
+        let open = Open {
+            toolkit: Arc::clone(toolkit),
+            report,
+            handle,
+            context,
+            streams: Default::default(),
+            pool: OnceLock::new(),
+            fault: OnceLock::new(),
+            last_kernel: Mutex::new(None),
+            works: Works::default(),
+            capturing: Capturing::default(),
+            pinned: Pinned::default(),
+            synchronizations: AtomicU64::new(0),
+        };
         let device = Device(Arc::new(open));
         for stream in Stream::ALL {
             _ = device.0.streams[stream as usize].set(stream::create(&device, stream)?);
@@ -77,6 +93,26 @@ impl Device {
     /// Whether the two are the same.
     pub(crate) fn is(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn capturing(&self) -> &Capturing {
+        &self.0.capturing
+    }
+
+    pub(crate) fn pinned(&self) -> &Pinned {
+        &self.0.pinned
+    }
+
+    /// How often a thread has waited for it since it was opened. A training step needs to only where a number is read.
+    pub fn synchronizations(&self) -> u64 {
+        self.0.synchronizations.load(Relaxed)
+    }
+
+    /// Counts a wait, or refuses it.
+    pub(super) fn about_to_wait(&self) -> Result<(), Error> {
+        self.refuse_in_capture("nobody can wait")?;
+        self.0.synchronizations.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     pub(crate) fn works(&self) -> &Works {
@@ -147,6 +183,7 @@ impl Drop for Open {
         if let Some(pool) = self.pool.get_mut() {
             pool.end(calls, &streams);
         }
+        self.pinned.end(calls);
         for stream in streams {
             // SAFETY: the streams live, and nothing is asked of them any more.
             unsafe { (calls.cuStreamDestroy_v2)(stream) };

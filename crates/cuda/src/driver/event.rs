@@ -27,6 +27,7 @@ unsafe impl Sync for RawEvent {}
 impl Event {
     /// Whether the stream has come so far.
     pub fn is_done(&self) -> Result<bool, Error> {
+        self.device.refuse_in_capture("nobody can ask whether something is done")?;
         self.device.has_passed(&self.raw)
     }
 
@@ -80,6 +81,7 @@ impl Device {
     }
 
     pub(crate) fn await_event(&self, event: &RawEvent) -> Result<(), Error> {
+        self.about_to_wait()?;
         // SAFETY: the event lives.
         self.run("cuEventSynchronize", |calls| unsafe { (calls.cuEventSynchronize)(event.0) })
     }

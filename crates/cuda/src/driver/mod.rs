@@ -1,6 +1,7 @@
 //! One device through the driver: its context, its streams and events, its modules.
 
 mod calls;
+mod capturing;
 mod device;
 pub(crate) mod devices;
 mod event;

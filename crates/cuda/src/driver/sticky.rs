@@ -39,7 +39,14 @@ pub(crate) fn poisoned(device: usize, call: &str, result: &str, last_kernel: Opt
 /// The error of a call that failed and did no harm.
 pub(crate) fn failed(device: usize, call: &str, calls: &Calls, status: u32) -> Error {
     let result = calls.result_name(status);
-    Error::new(Code::Driver, format!("device {device}: {call} fails with {result}. See what nvidia-smi and the system's log tell."))
+    let remedy = match status {
+        // What a capture refuses.
+        900..=908 => {
+            "A graph holds what begins with its first stream and is joined to it at the end: let other streams wait for it, and it for them."
+        }
+        _ => "See what nvidia-smi and the system's log tell.",
+    };
+    Error::new(Code::Driver, format!("device {device}: {call} fails with {result}. {remedy}"))
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub(super) fn create(device: &Device, stream: Stream) -> Result<CUstream, Error>
 impl Device {
     /// Waits until all that was asked of a stream is done.
     pub fn synchronize(&self, stream: Stream) -> Result<(), Error> {
+        self.about_to_wait()?;
         // SAFETY: the stream lives as long as the device.
         self.run("cuStreamSynchronize", |calls| unsafe { (calls.cuStreamSynchronize)(self.raw(stream)) })
     }

@@ -8,8 +8,8 @@ use storage::Category;
 
 /// Where memory came from that is not the pool's.
 pub(crate) trait Lender: Send + Sync {
-    /// Takes it back; all streams that used it have passed.
-    fn take_back(&self, device: &Device, address: u64);
+    /// Takes it back, once `home` and `users` have done what they were asked for so far.
+    fn take_back(&self, device: &Device, place: (u64, usize), home: Stream, users: &[Stream]);
 }
 
 /// Bytes on a device; they go back to the pool when dropped, in the order of the stream that they were taken for.
@@ -28,6 +28,10 @@ impl Block {
     /// `bytes` bytes for use in `home`, with arbitrary contents, counted under the category of this thread.
     pub fn new(device: &Device, home: Stream, bytes: usize) -> Result<Block, Error> {
         let category = Category::current();
+        if let Some(captured) = device.captured().filter(|_| device.is_capturing(home)) {
+            let place = (captured.allocate(home, bytes)?, bytes);
+            return Block::lent(device, home, place, captured);
+        }
         let address = device.pool()?.allocate(device, home, bytes, category)?;
         Ok(Block::at(device, home, (address, bytes), category, None))
     }
@@ -99,9 +103,9 @@ impl Drop for Block {
         let Ok(pool) = self.device.pool() else { return };
         let category = named(*self.category.get_mut());
         if let Some(lender) = &self.lender {
-            // Its lender knows no streams: this thread waits. Such blocks live as long as a model.
-            _ = users.chain([self.home]).try_for_each(|stream| self.device.synchronize(stream));
-            lender.take_back(&self.device, self.address);
+            if self.bytes > 0 {
+                lender.take_back(&self.device, (self.address, self.bytes), self.home, &users.collect::<Vec<_>>());
+            }
             pool.discount_block(self.bytes, category);
         } else {
             pool.release(&self.device, (self.address, self.bytes), self.home, users, category);

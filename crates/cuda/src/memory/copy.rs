@@ -6,7 +6,7 @@ use crate::driver::Stream;
 use crate::error::{Code, Error};
 
 impl Block {
-    fn check(&self, what: &str, offset: usize, bytes: usize) -> Result<u64, Error> {
+    pub(super) fn check(&self, what: &str, offset: usize, bytes: usize) -> Result<u64, Error> {
         if offset.checked_add(bytes).is_none_or(|end| end > self.len()) {
             let message = format!("{what}: {bytes} bytes from byte {offset} on are outside a block of {}. Stay within it.", self.len());
             return Err(Error::new(Code::Refused, message));

@@ -3,11 +3,16 @@
 mod block;
 mod copy;
 mod part;
+mod pinned;
 mod pool;
+mod transfer;
 mod usage;
 
 pub use block::Block;
 pub(crate) use block::Lender;
 pub use part::Part;
+pub(crate) use pinned::Pinned;
+pub use pinned::PinnedStats;
 pub(crate) use pool::Pool;
+pub use transfer::Download;
 pub use usage::PoolStats;

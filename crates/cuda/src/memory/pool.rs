@@ -54,7 +54,9 @@ impl Pool {
 
     /// Where `bytes` bytes are, counted under `category`.
     pub fn allocate(&self, device: &Device, home: Stream, bytes: usize, category: Category) -> Result<u64, Error> {
-        self.collect(device);
+        if !device.captures_here() {
+            self.collect(device);
+        }
         let address = if bytes == 0 { 0 } else { self.take(device, home, bytes)? };
         self.count_block(bytes, category);
         Ok(address)
@@ -83,7 +85,7 @@ impl Pool {
             unsafe { (calls.cuMemAllocAsync)(&mut address, bytes, device.raw(home)) }
         };
         let mut status = device.status(&mut ask)?;
-        if status == OUT_OF_MEMORY {
+        if status == OUT_OF_MEMORY && !device.captures_here() {
             self.give_back(device)?;
             status = device.status(&mut ask)?;
         }
@@ -138,20 +140,26 @@ impl Pool {
 
     /// Ends the use of a block: at once in the order of its own stream, or after the events of the others that use it.
     pub fn release(&self, device: &Device, place: (u64, usize), home: Stream, users: impl Iterator<Item = Stream>, category: Category) {
-        let (address, bytes) = place;
+        self.discount_block(place.1, category);
+        match device.captured() {
+            _ if place.1 == 0 => {}
+            Some(captured) => captured.keep(place, home),
+            None => self.free_after(device, place, home, users),
+        }
+    }
+
+    /// Frees a block that is counted no longer: at once in the order of its own stream, or after the events of `users`.
+    pub fn free_after(&self, device: &Device, (address, bytes): (u64, usize), home: Stream, users: impl Iterator<Item = Stream>) {
         let events: Result<Vec<RawEvent>, Error> = users.map(|user| device.record_raw(user)).collect();
-        self.discount_block(bytes, category);
-        let mut held = self.held();
         match events {
-            _ if bytes == 0 => {}
-            Err(_) => held.stats.leaked_bytes += bytes,
+            Err(_) => self.held().stats.leaked_bytes += bytes,
             Ok(events) => {
                 let block = Pending { address, bytes, home, events };
-                if !block.events.is_empty() {
-                    return held.pending.push(block);
+                if block.events.is_empty() {
+                    self.settle(device, &block);
+                } else {
+                    self.held().pending.push(block);
                 }
-                drop(held);
-                self.settle(device, &block);
             }
         }
     }
@@ -208,7 +216,9 @@ impl Device {
     /// The counters of its memory now.
     pub fn memory_stats(&self) -> Result<PoolStats, Error> {
         let pool = self.pool()?;
-        pool.collect(self);
+        if !self.captures_here() {
+            pool.collect(self);
+        }
         Ok(pool.stats())
     }
 

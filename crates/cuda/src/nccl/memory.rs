@@ -11,7 +11,9 @@ use std::ptr;
 use std::sync::Arc;
 
 impl Lender for Nccl {
-    fn take_back(&self, device: &Device, address: u64) {
+    fn take_back(&self, device: &Device, (address, _): (u64, usize), home: Stream, users: &[Stream]) {
+        // NCCL knows no streams: this thread waits. Such blocks live as long as a model.
+        _ = users.iter().chain([&home]).try_for_each(|&stream| device.synchronize(stream));
         let Some(free) = self.0.calls.ncclMemFree else { return };
         // SAFETY: it came from ncclMemAlloc, and all streams that used it have passed. What fails here nobody could mend.
         _ = device.enter().map(|()| unsafe { free(ptr::without_provenance_mut(address as usize)) });
