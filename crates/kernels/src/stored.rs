@@ -37,9 +37,32 @@ impl Stored for u16 {
     }
 }
 
-/// A float: f32, f64 or bf16.
-pub trait Float: Stored<Wide: Real> {}
-impl<T: Stored<Wide: Real>> Float for T {}
+/// A float: f32, f64 or bf16. Its sign is a bit, which no rounding concerns.
+pub trait Float: Stored<Wide: Real> {
+    fn opposite(self) -> Self;
+    fn magnitude(self) -> Self;
+}
+
+macro_rules! signed {
+    ($($type:ty)+) => { $(impl Float for $type {
+        #[inline(always)]
+        fn opposite(self) -> $type { -self }
+        #[inline(always)]
+        fn magnitude(self) -> $type { self.abs() }
+    })+ };
+}
+signed!(f32 f64);
+
+impl Float for u16 {
+    #[inline(always)]
+    fn opposite(self) -> u16 {
+        self ^ 0x8000
+    }
+    #[inline(always)]
+    fn magnitude(self) -> u16 {
+        self & 0x7fff
+    }
+}
 
 /// What layers compute in f32: f32 or bf16.
 pub trait Value: Stored<Wide = f32> {

@@ -7,6 +7,7 @@ use crate::disjoint::{CHUNK, Disjoint, chunk_range, for_chunks};
 use crate::extent::expect;
 use crate::number::Number;
 use crate::pool;
+use crate::simd::multiversion;
 use crate::stored::Stored;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,12 +38,10 @@ impl Extents {
         expect("gather", "the index", index.len(), &[self.outer, self.dim_index, self.inner])?;
         expect("gather", "the gathered tensor", y, &[index.len()])?;
         let bad = AtomicUsize::new(usize::MAX);
-        let outside = |index: &i32| *index < 0 || *index as usize >= self.dim_x;
         for_chunks(index.len(), CHUNK, |range| {
-            // Without a way out of the loop it becomes vectors.
-            let any = index[range.clone()].iter().fold(false, |any, index| any | outside(index));
-            if let (true, Some(position)) = (any, index[range.clone()].iter().position(outside)) {
-                bad.fetch_min(range.start + position, Ordering::Relaxed);
+            if largest(&index[range.clone()]) as usize >= self.dim_x {
+                let position = index[range.clone()].iter().position(|index| *index as u32 as usize >= self.dim_x);
+                bad.fetch_min(range.start + position.unwrap_or(0), Ordering::Relaxed);
             }
         });
         match bad.into_inner() {
@@ -52,6 +51,13 @@ impl Extents {
                 index[position], self.dim_x
             )),
         }
+    }
+}
+
+multiversion! {
+    /// The largest index, those below 0 counting as larger than all others; 0 of none.
+    fn largest(index: &[i32]) -> u32 {
+        index.iter().fold(0, |largest, index| largest.max(*index as u32))
     }
 }
 
@@ -67,7 +73,8 @@ pub fn gather<T: Copy + Send + Sync>(x: &[T], index: &[i32], extents: Extents, y
             let (y, index) = (&mut part[run.start - range.start..run.end - range.start], &index[run]);
             let x = &x[outer * dim_x * inner..(outer + 1) * dim_x * inner];
             if inner == 1 {
-                y.iter_mut().zip(index).for_each(|(y, &index)| *y = x[index as usize]);
+                // SAFETY: every index was found to lie in a row of `dim_x`.
+                y.iter_mut().zip(index).for_each(|(y, &index)| *y = unsafe { *x.get_unchecked(index as usize) });
             } else {
                 y.iter_mut().zip(index).enumerate().for_each(|(i, (y, &index))| *y = x[index as usize * inner + column + i]);
             }
@@ -87,6 +94,18 @@ fn runs(range: Range<usize>, dim_index: usize, inner: usize, mut visit: impl FnM
     }
 }
 
+/// `dst[index[j]] += src[j]` for each j of `src`, in order.
+///
+/// # Safety
+/// Every index lies in `dst`.
+unsafe fn add_in_row<T: Stored>(dst: &mut [T], index: &[i32], src: &[T]) {
+    for (index, src) in index.iter().zip(src) {
+        // SAFETY: the caller's promise.
+        let dst = unsafe { dst.get_unchecked_mut(*index as usize) };
+        *dst = T::narrow(dst.widen().add(src.widen()));
+    }
+}
+
 /// `dst[o, index[o, j, i], i] += src[o, j, i]`, in the order of j.
 pub fn gather_add<T: Stored>(dst: &mut [T], index: &[i32], src: &[T], extents: Extents) -> Result<(), String> {
     extents.check(dst.len(), index, src.len())?;
@@ -94,6 +113,18 @@ pub fn gather_add<T: Stored>(dst: &mut [T], index: &[i32], src: &[T], extents: E
     let width = (CHUNK / dim_index.max(1)).max(16);
     let blocks = inner.div_ceil(width);
     let out = Disjoint::new(dst);
+    if inner == 1 {
+        let together = (CHUNK / dim_index.max(1)).max(1);
+        for_chunks(outer, together, |rows| {
+            for row in rows {
+                // SAFETY: rows are disjoint, and every index was found to lie in one of `dim_x`.
+                unsafe {
+                    add_in_row(out.part(row * dim_x..(row + 1) * dim_x), &index[row * dim_index..], &src[row * dim_index..][..dim_index])
+                };
+            }
+        });
+        return Ok(());
+    }
     pool::run(outer * blocks, &|item| {
         let (outer, columns) = (item / blocks, chunk_range(inner, width, item % blocks));
         for j in 0..dim_index {

@@ -53,5 +53,12 @@ fn long_gathers_name_the_right_elements_along_any_dim() {
             let (outer, column) = (position / (dim_index * inner), position % inner);
             assert_eq!(y, x[(outer * dim_x + index[position] as usize) * inner + column], "position {position} of {dim_index} x {inner}");
         }
+        let mut uses = vec![0; x.len()];
+        gather_add(&mut uses, &index, &vec![1; index.len()], extents).unwrap();
+        let mut want = vec![0; x.len()];
+        for (position, index) in index.iter().enumerate() {
+            want[(position / (dim_index * inner) * dim_x + *index as usize) * inner + position % inner] += 1;
+        }
+        assert_eq!(uses, want, "{dim_index} x {inner}");
     }
 }

@@ -4,6 +4,31 @@
 use crate::simd::{madd_f64, multiversion};
 use crate::stored::Value;
 
+/// What the blocks of an element type are looked at and added up with.
+pub trait Squared: Value {
+    /// Binary places below the largest element within which the upper totals alone are exact; negative where they never are.
+    const ALONE: i32;
+    /// The least magnitude that is not 0 as the bits of an f32, all ones when there is none, and the largest.
+    fn magnitudes(x: &[Self; BLOCK]) -> [u32; 2];
+}
+
+impl Squared for f32 {
+    const ALONE: i32 = -1;
+    fn magnitudes(x: &[f32; BLOCK]) -> [u32; 2] {
+        magnitudes_of_f32(x)
+    }
+}
+
+/// A square has 16 bits: it ends 14 binary places below its element's exponent doubled, and is a whole number of upper units down to
+/// this far below the largest element.
+impl Squared for u16 {
+    const ALONE: i32 = (-UPPER - 14) / 2;
+    fn magnitudes(x: &[u16; BLOCK]) -> [u32; 2] {
+        let [least, largest] = magnitudes_of_bf16(x);
+        [if least == u16::MAX { u32::MAX } else { u32::from(least) << 16 }, u32::from(largest) << 16]
+    }
+}
+
 /// Partial sums of 128 bits, of which bucket j counts 2^(32 j - 300).
 pub const BUCKETS: usize = 17;
 
@@ -36,7 +61,7 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    pub fn add<T: Value>(&mut self, x: &[T]) {
+    pub fn add<T: Squared>(&mut self, x: &[T]) {
         let (blocks, rest) = x.as_chunks();
         blocks.iter().for_each(|block| self.add_block(block));
         if !rest.is_empty() {
@@ -44,9 +69,12 @@ impl Buckets {
         }
     }
 
-    fn add_block<T: Value>(&mut self, x: &[T; BLOCK]) {
-        let [least, largest] = magnitudes::<T>(x);
+    fn add_block<T: Squared>(&mut self, x: &[T; BLOCK]) {
+        let [least, largest] = T::magnitudes(x);
         let exponent = exponent_of(largest).max(LEAST);
+        if largest < INFINITE && exponent_of(least) >= exponent.saturating_sub(T::ALONE) && T::ALONE >= 0 {
+            return self.add_totals([upper_totals::<T>(x, exponent), 0], exponent);
+        }
         if largest < INFINITE && exponent_of(least) >= exponent - SPAN {
             return self.add_near(x, exponent);
         }
@@ -58,8 +86,11 @@ impl Buckets {
     }
 
     /// Adds the squares of elements between `exponent - SPAN` and `exponent`, and of zeros.
-    fn add_near<T: Value>(&mut self, x: &[T; BLOCK], exponent: i32) {
-        let [upper, lower] = totals::<T>(x, exponent);
+    fn add_near<T: Squared>(&mut self, x: &[T; BLOCK], exponent: i32) {
+        self.add_totals(totals::<T>(x, exponent), exponent);
+    }
+
+    fn add_totals(&mut self, [upper, lower]: [i64; 2], exponent: i32) {
         let total = (i128::from(upper) << (UPPER - LOWER)) + i128::from(lower);
         self.add_at((2 * exponent + LOWER + 300) as usize, total as u128);
     }
@@ -117,14 +148,44 @@ fn power_of_two(n: i32) -> f64 {
 
 multiversion! {
     /// The least magnitude that is not 0, all ones when there is none, and the largest.
-    fn magnitudes<T: Value>(x: &[T; BLOCK]) -> [u32; 2] {
+    fn magnitudes_of_f32(x: &[f32; BLOCK]) -> [u32; 2] {
         let (mut least, mut largest) = (u32::MAX, 0);
         for x in x {
-            let magnitude = magnitude(x.widen());
+            let magnitude = magnitude(*x);
             least = least.min(magnitude.wrapping_sub(1));
             largest = largest.max(magnitude);
         }
         [least.saturating_add(1), largest]
+    }
+}
+
+multiversion! {
+    /// The same as bits of a bf16.
+    fn magnitudes_of_bf16(x: &[u16; BLOCK]) -> [u16; 2] {
+        let (mut least, mut largest) = (u16::MAX, 0);
+        for x in x {
+            let magnitude = *x & 0x7fff;
+            least = least.min(magnitude.wrapping_sub(1));
+            largest = largest.max(magnitude);
+        }
+        [least.saturating_add(1), largest]
+    }
+}
+
+multiversion! {
+    /// The upper totals of all columns where they are exact alone, in units of 2^(2 exponent + UPPER).
+    fn upper_totals<T: Value>(x: &[T; BLOCK], exponent: i32) -> i64 {
+        let start = power_of_two(2 * exponent + UPPER + 52);
+        let mut count = 0;
+        for column in 0..COLUMNS {
+            let mut total = start;
+            for row in 0..ROWS {
+                let x = f64::from(x[row * COLUMNS + column].widen());
+                total = madd_f64::<FMA>(x, x, total);
+            }
+            count += total.to_bits().wrapping_sub(start.to_bits()) as i64;
+        }
+        count
     }
 }
 

@@ -109,3 +109,22 @@ fn elements_of_any_size_stand_beside_each_other() {
         assert_eq!(resolved(&[&ones]), square * 8192.0, "2^{largest}");
     }
 }
+
+#[test]
+fn bf16_of_any_spread_are_added_as_exactly_as_f32() {
+    for spread in [0, 1, 14, 15, 16, 17, 18, 24, 25, 26, 60, 200] {
+        for largest in [-100, -20, 0, 127] {
+            let wide: Vec<f32> = (0..9001i32)
+                .map(|i| {
+                    let fraction = 1.0 + f64::from(i * 37 % 128) / 128.0;
+                    (fraction * f64::from(largest - (i * 31 % 997).min(spread)).exp2()) as f32
+                })
+                .collect();
+            let bits = crate::stored::rounding::bits(&wide);
+            let wide = crate::stored::rounding::widened(&bits);
+            assert_eq!(sum_squares(&[Values::Bf16(&bits)]), exact(&[&wide]), "2^{largest} and {spread} places below");
+        }
+    }
+    let largest = [0x7f7f; 8192];
+    assert_eq!(sum_squares(&[Values::Bf16(&largest)]), exact(&[&crate::stored::rounding::widened(&largest)]));
+}

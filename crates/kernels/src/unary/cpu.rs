@@ -9,6 +9,16 @@ pub trait Unary {
     fn forward<T: Real, const FMA: bool>(x: T) -> T;
     /// `s` is what the table saves, `g` the gradient of the result.
     fn backward<T: Real, const FMA: bool>(s: T, g: T) -> T;
+    /// `forward` of an element as memory holds it.
+    #[inline(always)]
+    fn forward_stored<T: Float, const FMA: bool>(x: T) -> T {
+        T::narrow(Self::forward::<T::Wide, FMA>(x.widen()))
+    }
+    /// `backward` of elements as memory holds them.
+    #[inline(always)]
+    fn backward_stored<T: Float, const FMA: bool>(s: T, g: T) -> T {
+        T::narrow(Self::backward::<T::Wide, FMA>(s.widen(), g.widen()))
+    }
 }
 
 #[inline(always)]
@@ -49,7 +59,7 @@ fn normal_below<T: Real, const FMA: bool>(x: T) -> T {
 }
 
 macro_rules! ops {
-    ($($(#[$attr:meta])* $name:ident($x:ident) $forward:expr, ($s:ident, $g:ident) $backward:expr;)+) => { $(
+    ($($(#[$attr:meta])* $name:ident($x:ident) $forward:expr, ($s:ident, $g:ident) $backward:expr $(, $stored:item)*;)+) => { $(
         $(#[$attr])*
         pub struct $name;
         impl Unary for $name {
@@ -57,17 +67,21 @@ macro_rules! ops {
             fn forward<T: Real, const FMA: bool>($x: T) -> T { $forward }
             #[inline(always)]
             fn backward<T: Real, const FMA: bool>($s: T, $g: T) -> T { $backward }
+            $(#[inline(always)] $stored)*
         }
     )+ };
 }
 ops! {
-    Neg(x) negative(x), (_s, g) negative(g);
+    Neg(x) negative(x), (_s, g) negative(g),
+        fn forward_stored<T: Float, const FMA: bool>(x: T) -> T { x.opposite() },
+        fn backward_stored<T: Float, const FMA: bool>(_: T, g: T) -> T { g.opposite() };
     Exp(x) x.exp::<FMA>(), (y, g) g.mul(y);
     Log(x) x.ln::<FMA>(), (x, g) g.div(x);
     Sqrt(x) x.sqrt(), (y, g) g.div(y.add(y));
     Tanh(x) x.tanh::<FMA>(), (y, g) g.mul(negative(y).madd::<FMA>(y, one()));
     Sigmoid(x) sigmoid::<T, FMA>(x), (y, g) g.mul(y.mul(one::<T>().sub(y)));
-    Abs(x) x.abs(), (x, g) if x > number(0.0) { g } else if x < number(0.0) { negative(g) } else { number(0.0) };
+    Abs(x) x.abs(), (x, g) if x > number(0.0) { g } else if x < number(0.0) { negative(g) } else { number(0.0) },
+        fn forward_stored<T: Float, const FMA: bool>(x: T) -> T { x.magnitude() };
     /// NaN stays NaN.
     Relu(x) if x < number(0.0) { number(0.0) } else { x }, (y, g) if y <= number(0.0) { number(0.0) } else { g };
     Gelu(x) x.mul(gelu_gate::<T, FMA>(x)), (x, g) {
@@ -92,7 +106,7 @@ multiversion! {
     /// y[i] = f(x[i]).
     pub fn map<T: Float, O: Unary>(y: &mut [T], x: &[T]) {
         for (y, &x) in y.iter_mut().zip(x) {
-            *y = T::narrow(O::forward::<T::Wide, FMA>(x.widen()));
+            *y = O::forward_stored::<T, FMA>(x);
         }
     }
 }
@@ -101,7 +115,7 @@ multiversion! {
     /// out[i] = f'(saved[i]) grad[i].
     pub fn map_backward<T: Float, O: Unary>(out: &mut [T], saved: &[T], grad: &[T]) {
         for ((out, &s), &g) in out.iter_mut().zip(saved).zip(grad) {
-            *out = T::narrow(O::backward::<T::Wide, FMA>(s.widen(), g.widen()));
+            *out = O::backward_stored::<T, FMA>(s, g);
         }
     }
 }

@@ -111,3 +111,15 @@ fn bf16_functions_and_derivatives_are_those_of_f32_rounded_once() {
         assert!(same(&y16, &y), "derivative of code {code}");
     }
 }
+
+#[test]
+fn the_sign_of_a_bf16_is_a_bit() {
+    let x: Vec<u16> = (0..=u16::MAX).collect();
+    let mut y = vec![0; x.len()];
+    unary(0, &x, &mut y).unwrap();
+    assert!(x.iter().zip(&y).all(|(x, y)| x ^ y == 0x8000));
+    unary_backward(0, &x, &x, &mut y).unwrap();
+    assert!(x.iter().zip(&y).all(|(x, y)| x ^ y == 0x8000));
+    unary(6, &x, &mut y).unwrap();
+    assert!(x.iter().zip(&y).all(|(x, y)| x & 0x7fff == *y));
+}
