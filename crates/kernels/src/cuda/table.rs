@@ -194,6 +194,7 @@ pub const UNITS: &[Unit] = units! {
     embedding in "embedding" ["embedding/kernel.cu"] FLOATS {
         embedding(cols: U64, start: U64, rows: U64, weight: In, index: In, y: Out, bad: Out) by row_tiles[tokens, cols];
         embedding_backward(tokens: U64, cols: U64, start: U64, rows: U64, index: In, grad: In, dst: Out) by row_tiles[tokens, cols];
+        embedding_gradient(tokens: U64, cols: U64, start: U64, rows: U64, index: In, grad: In, dst: Out) by row_tiles[tokens, cols];
     }
     cross_entropy in "cross_entropy" ["cross_entropy/kernel.cu"] FLOATS {
         ce_row_max(cols: U64, held: U64, logits: In, max: Out) by rows[rows, cols];

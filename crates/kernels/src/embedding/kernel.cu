@@ -13,21 +13,16 @@ KERNEL embedding(u64 cols, u64 start, u64 rows, const Stored* weight, const i32*
   store(y + own.row * cols + own.col, own.count, values);
 }
 
-// Adds the rows of grad [tokens, cols] to the rows of dst that their tokens name, token after token: the block of a token's first
-// position adds for all of them. dst was zeroed before where it is not to be added to.
-KERNEL embedding_backward(u64 tokens, u64 cols, u64 start, u64 rows, const i32* index, const Stored* grad, float* dst) {
-  __shared__ u32 same[WARP];
-  OwnInRow own = own_in_row(cols);
+// Adds to `sums` the rows of grad that name the token of this block's position, token after token; false where an earlier position names
+// it, whose block adds for all of them, and where the table does not hold it. Whole blocks return together.
+DEVICE bool sum_uses(u64 tokens, OwnInRow own, u64 cols, bool held, const i32* index, const Stored* grad, u32* same, float* sums) {
+  if (!held) return false;
   i32 token = index[own.row];
-  // The whole block leaves together.
-  if (!is_held(token, start, rows)) return;
   u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
   bool is_later = false;
   for (u64 i = threadIdx.x; i < own.row; i += blockDim.x) is_later = is_later || index[i] == token;
-  if (__syncthreads_or(is_later)) return;
-  float sums[WIDTH], values[WIDTH];
-  float* target = dst + ((u64)token - start) * cols + own.col;
-  load(target, own.count, sums);
+  if (__syncthreads_or(is_later)) return false;
+  float values[WIDTH];
   for (u64 first = own.row; first < tokens; first += blockDim.x) {
     u64 position = first + threadIdx.x;
     u32 lanes = __ballot_sync(ALL_LANES, position < tokens && index[position] == token);
@@ -42,5 +37,27 @@ KERNEL embedding_backward(u64 tokens, u64 cols, u64 start, u64 rows, const i32* 
       }
     }
   }
-  store(target, own.count, sums);
+  return true;
+}
+
+// Adds the rows of grad [tokens, cols] to the rows of dst that their tokens name. dst was zeroed before where it is not to be added to.
+KERNEL embedding_backward(u64 tokens, u64 cols, u64 start, u64 rows, const i32* index, const Stored* grad, float* dst) {
+  __shared__ u32 same[WARP];
+  OwnInRow own = own_in_row(cols);
+  i32 token = index[own.row];
+  bool held = is_held(token, start, rows);
+  float* target = dst + (held ? (u64)token - start : 0) * cols + own.col;
+  float sums[WIDTH] = {};
+  if (held) load(target, own.count, sums);
+  if (sum_uses(tokens, own, cols, held, index, grad, same, sums)) store(target, own.count, sums);
+}
+
+// The same in the type of the rows: each is summed in f32 and rounded once. dst was zeroed before, and is not added to.
+KERNEL embedding_gradient(u64 tokens, u64 cols, u64 start, u64 rows, const i32* index, const Stored* grad, Stored* dst) {
+  __shared__ u32 same[WARP];
+  OwnInRow own = own_in_row(cols);
+  i32 token = index[own.row];
+  bool held = is_held(token, start, rows);
+  float sums[WIDTH] = {};
+  if (sum_uses(tokens, own, cols, held, index, grad, same, sums)) store(dst + ((u64)token - start) * cols + own.col, own.count, sums);
 }

@@ -3,7 +3,7 @@
 use crate::device::{Argument::*, NULL, device};
 use crate::memory::{FLOATS, Float, Memory, values};
 use kernels::cuda::{self, index};
-use kernels::embedding::{Table, embedding, embedding_backward};
+use kernels::embedding::{Table, embedding, embedding_backward, embedding_gradient};
 use kernels::gather::{Extents, gather, gather_add};
 use kernels::layout::Layout;
 use kernels::rotary::{Angles, Rotary, rotary};
@@ -160,6 +160,12 @@ fn an_embedding_and_its_backward_have_the_bits_of_the_cpu() {
         let places = [index_at.argument(), grad_at.argument(), dst_at.argument()];
         device.launch("embedding_backward", &extents, &[&[U64(tokens as u64)], &counts[..], &places].concat());
         Float::F32.expect("embedding backward", &dst_at.get::<f32>(), &want, 0.0, 0.0);
+
+        embedding_gradient(&index, &grad[..], table, &mut want).unwrap();
+        let zeroed = float.put(&vec![0.0; rows * cols], 0);
+        let places = [index_at.argument(), grad_at.argument(), zeroed.argument()];
+        device.launch("embedding_gradient", &extents, &[&[U64(tokens as u64)], &counts[..], &places].concat());
+        float.expect("embedding gradient", &float.get(&zeroed), &float.rounded(&want), 0.0, 0.0);
     }
 }
 
