@@ -73,10 +73,11 @@ export const plantedMistakes: readonly PlantedMistake[] = [
     caughtBy: ['gradients', 'replicas', 'lossCurve'],
     plant: (trainer) => {
       for (const { attention, mlp } of layersOf(trainer))
-        for (const layer of [attention.qkv, mlp.up]) {
-          const { leave } = Reflect.get(layer, 'region') as RegionOf;
-          Reflect.set(layer, 'region', { enter: (x: AnyTensor) => x, leave });
-        }
+        for (const { layer, bias } of [
+          { layer: attention.qkv, bias: attention.qkv.bias },
+          { layer: mlp.up, bias: undefined },
+        ])
+          replaceForward(layer, (x) => linear(x, layer.weight as unknown as AnyTensor, bias as unknown as AnyTensor));
     },
   },
   {

@@ -1,19 +1,11 @@
 import { ConfigError } from '@megatron-ts/errors';
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import {
-  type AnyTensor,
-  type ComputeOptions,
-  type InitRule,
-  linear,
-  Module,
-  Parameter,
-  type Replicated,
-  type Tensor,
-} from '@megatron-ts/tensor';
+import { type AnyTensor, type InitRule, Module, Parameter, type Replicated, type Tensor } from '@megatron-ts/tensor';
+import { columnLinear, type ColumnLinearOptions } from './column-linear.ts';
 import { divideOverRanks, requireSizes } from './divide-over-ranks.ts';
 import { type LayerDTypes, requireDTypes } from './layer-dtypes.ts';
 import { gatherFromTensorParallelRegion, type HiddenShard } from './mappings.ts';
-import { type Region, type Residual, tensorParallelRegion } from './region.ts';
+import type { Residual } from './region.ts';
 import { localRows, shardPlacement, stackedMeta, type StackedPart } from './shard-meta.ts';
 
 /** Options of a column-parallel layer. */
@@ -46,7 +38,7 @@ export type ColumnOutput<Gather extends boolean> = Gather extends true ? Replica
 
 /**
  * `x · weightᵀ + bias` with the output features cut over the ranks: `weight` `[outputSize / t, inputSize]`.
- * Backward sums the input's gradient.
+ * Backward sums the input's gradient, beside computing the weight's.
  * @source Shoeybi et al. 2019, section 3
  */
 export class ColumnParallelLinear<SP extends boolean = false, Gather extends boolean = false> extends Module {
@@ -54,11 +46,9 @@ export class ColumnParallelLinear<SP extends boolean = false, Gather extends boo
   readonly weight: Parameter<HiddenShard>;
   /** `[outputSize / t]`. */
   readonly bias: Parameter<HiddenShard> | undefined;
-  private readonly region: Region<Residual<SP>>;
-  private readonly tpGroup: ProcessGroup;
   private readonly gatherOutput: boolean;
   private readonly skipBiasAdd: boolean;
-  private readonly compute: ComputeOptions;
+  private readonly options: ColumnLinearOptions;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION, CONTRADICTION */
   constructor(options: ColumnParallelLinearOptions<SP, Gather>) {
@@ -74,18 +64,16 @@ export class ColumnParallelLinear<SP extends boolean = false, Gather extends boo
     const meta = stackedMeta(stacked, tpGroup, [inputSize]);
     this.weight = new Parameter({ shape: [rows, inputSize], dtype, init, placement, meta });
     this.bias = bias ? new Parameter({ shape: [rows], dtype, placement, meta: stackedMeta(stacked, tpGroup) }) : undefined;
-    this.region = tensorParallelRegion(tpGroup, sequenceParallel);
-    this.tpGroup = tpGroup;
     this.gatherOutput = gatherOutput === true;
     this.skipBiasAdd = skipBiasAdd;
-    this.compute = { computeDType };
+    this.options = { tpGroup, sequenceParallel: sequenceParallel === true, computeDType };
   }
 
   /** `x` `[s, b, inputSize]` to `[s, b, outputSize / t]`, or `[s, b, outputSize]` when gathered. */
   override forward(x: Tensor<Residual<SP>>): Tensor<ColumnOutput<Gather>> {
-    const whole = this.region.enter(x); // [s, b, inputSize]
-    const y = linear(whole, this.weight, this.skipBiasAdd ? undefined : this.bias, this.compute); // [s, b, outputSize / t]
-    return (this.gatherOutput ? gatherFromTensorParallelRegion(y, this.tpGroup) : y) as AnyTensor;
+    const bias = this.skipBiasAdd ? undefined : this.bias;
+    const y = columnLinear(x, this.weight, { ...this.options, bias }); // [s, b, outputSize / t]
+    return (this.gatherOutput ? gatherFromTensorParallelRegion(y, this.options.tpGroup) : y) as AnyTensor;
   }
 }
 

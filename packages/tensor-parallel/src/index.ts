@@ -2,6 +2,8 @@
  * Conjugate mappings and the layers between them.
  * @module @megatron-ts/tensor-parallel
  */
+export { columnLinear } from './column-linear.ts';
+export type { ColumnLinearOptions } from './column-linear.ts';
 export { ColumnParallelLinear } from './column-parallel-linear.ts';
 export type { ColumnOutput, ColumnParallelLinearOptions } from './column-parallel-linear.ts';
 export { divideOverRanks, requireSizes } from './divide-over-ranks.ts';

@@ -65,8 +65,17 @@ describe('recompute', () => {
       const before = tanh(x);
       return mul(add(f(before), before), before);
     };
-    const plain = gradients(block, around((x) => block.call(x)));
-    expectSame(gradients(block, around((x) => recompute((y: Tensor) => block.call(y), [x]))), plain);
+    const plain = gradients(
+      block,
+      around((x) => block.call(x)),
+    );
+    expectSame(
+      gradients(
+        block,
+        around((x) => recompute((y: Tensor) => block.call(y), [x])),
+      ),
+      plain,
+    );
     const nested = (x: Tensor) => recompute((y: Tensor) => recompute((z: Tensor) => block.call(z), [y]), [x]);
     expectSame(gradients(block, around(nested)), plain);
   });

@@ -8,6 +8,7 @@ import {
   type InitRule,
   type Loss,
   Module,
+  recompute,
   requireDropoutRates,
   requireLossOptions,
   sum,
@@ -19,6 +20,7 @@ import type { GPTModelOptions } from './gpt-options.ts';
 import { LanguageModelHead } from './language-model-head.ts';
 import type { LayerNorm } from './layer-norm.ts';
 import { makeNorm } from './normalization.ts';
+import { type LayerBlock, layerBlocks, recomputedPartsOf } from './recompute-plan.ts';
 import type { RMSNorm } from './rms-norm.ts';
 import { TransformerLayer } from './transformer-layer.ts';
 
@@ -40,6 +42,7 @@ export class GPTModel<SP extends boolean = false> extends Module {
   /** Logits, on the last stage. */
   readonly head: LanguageModelHead<SP> | undefined;
   private readonly options: ResolvedOptions<SP>;
+  private readonly blocks: readonly LayerBlock[];
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION, OUT_OF_RANGE */
   constructor(given: GPTModelOptions<SP>) {
@@ -54,6 +57,7 @@ export class GPTModel<SP extends boolean = false> extends Module {
     const head = { tpGroup, vocabSize: options.vocabSize, sequenceParallel, computeDType, loss: options.loss };
     this.head = isLast ? new LanguageModelHead<SP>({ weight: headWeight(options, this.embedding), ...head }) : undefined;
     this.options = options;
+    this.blocks = layerBlocks('GPTModel', layers.length, given.recompute);
   }
 
   /** On the last stage, the loss of each token: `tokens` and `targets` (i32) `[s, b]` to `[s, b]`. Other stages ignore `targets`. */
@@ -64,13 +68,21 @@ export class GPTModel<SP extends boolean = false> extends Module {
    */
   override forward(input: AnyTensor): AnyTensor;
   override forward(input: AnyTensor, targets?: Tensor): AnyTensor {
-    let hidden: AnyTensor = this.embedding === undefined ? input : this.embedding.call(input); // [s, b, h]
-    for (const layer of this.layers.values()) hidden = layer.call(hidden); // [s, b, h]
+    const hidden = this.throughLayers(this.embedding === undefined ? input : this.embedding.call(input)); // [s, b, h]
     if (this.head === undefined || this.finalNorm === undefined) return hidden;
     const normed: AnyTensor = this.finalNorm.call(hidden); // [s, b, h]
     if (targets !== undefined && this.options.fusedLoss) return this.head.call(normed, targets); // [s, b]
     const logits = this.head.call(normed); // [s, b, v / t]
     return targets === undefined ? logits : this.losses(logits, targets);
+  }
+
+  private throughLayers(hidden: AnyTensor): AnyTensor {
+    const layers = [...this.layers.values()];
+    return this.blocks.reduce((x: AnyTensor, { count, isRecomputed }) => {
+      const block = layers.splice(0, count);
+      const through = (y: AnyTensor): AnyTensor => block.reduce((z: AnyTensor, layer) => layer.call(z), y);
+      return isRecomputed ? recompute(through, [x]) : through(x); // [s, b, h]
+    }, hidden);
   }
 
   /** Loss of each token from logits `[s, b, v / t]` and targets (i32) `[s, b]`: `[s, b]`. */
@@ -121,6 +133,7 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   const { window, activation, normalization = 'layerNorm', fusedLoss = true, hiddenDropout = 0, attentionDropout = 0 } = given;
   const { paramDType = 'f32', computeDType, labelSmoothing, zLoss, ignoreIndex } = given;
   const loss = { labelSmoothing, zLoss, ignoreIndex };
+  const parts = [...recomputedPartsOf('GPTModel', given.recompute)];
   if (!(initStd >= 0))
     throw new ConfigError('INVALID_OPTION', `GPTModel: initStd is ${initStd}. Use a number of at least 0, such as 0.02.`);
   requireDropoutRates('GPTModel', { hiddenDropout, attentionDropout });
@@ -148,7 +161,7 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
     computeDType,
     tied: tieWordEmbeddings ? { sharedName: tiedName, sharedOver: isSpread ? 'embedding' : undefined } : {},
     norm: { eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
-    layer: { ...width, ...headsOf(given), ...kind, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel },
+    layer: { ...width, ...headsOf(given), ...kind, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel, recompute: parts },
   };
 }
 

@@ -3,6 +3,7 @@ import type { CrossEntropyOptions } from '@megatron-ts/tensor';
 import type { LayerDTypes } from '@megatron-ts/tensor-parallel';
 import type { Normalization } from './normalization.ts';
 import type { Activation } from './parallel-mlp.ts';
+import type { Recompute } from './recompute-plan.ts';
 import type { RotaryOptions } from './rotary.ts';
 
 /** What a GPT model needs to know of the mesh; a ParallelContext is one. */
@@ -61,6 +62,8 @@ export interface GPTConfig<SP extends boolean = false> extends LayerDTypes, Cros
   readonly layerNormEps?: number;
   /** Whether the residual stream is cut along the sequence; false by default. */
   readonly sequenceParallel?: SP | undefined;
+  /** What backward computes again instead of keeping it; nothing by default. Gradients have the same bits. */
+  readonly recompute?: Recompute | undefined;
 }
 
 /** Options of this rank's part of a GPT model. */

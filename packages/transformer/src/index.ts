@@ -24,6 +24,8 @@ export { ParallelMLP } from './parallel-mlp.ts';
 export type { Activation, ParallelMLPOptions } from './parallel-mlp.ts';
 export { parameterCount } from './parameter-count.ts';
 export { gptPresets, llamaPresets } from './presets.ts';
+export { layerBlocks, recomputedParts, recomputedPartsOf } from './recompute-plan.ts';
+export type { FullRecompute, LayerBlock, Recompute, RecomputedPart } from './recompute-plan.ts';
 export { RMSNorm } from './rms-norm.ts';
 export { RotaryAngles, rotaryFrequencies } from './rotary.ts';
 export type { Llama3RotaryScaling, LinearRotaryScaling, RotaryOptions, RotaryScaling, YarnRotaryScaling } from './rotary.ts';

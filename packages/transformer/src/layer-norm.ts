@@ -1,5 +1,6 @@
 import { type Addends, addLayerNorm, layerNorm, Module, Parameter, type SumAndNorm, type Tensor, type Whole } from '@megatron-ts/tensor';
 import { type ParamDType, replicatedMeta, requireDTypes, requireSizes } from '@megatron-ts/tensor-parallel';
+import { normAgain } from './norm-again.ts';
 
 /** Options of a layer norm. */
 export interface LayerNormModuleOptions {
@@ -11,6 +12,8 @@ export interface LayerNormModuleOptions {
   readonly sequenceParallel?: boolean;
   /** What the parameters are stored in, whatever the input is; f32 by default. Statistics are f32. */
   readonly paramDType?: ParamDType | undefined;
+  /** Whether backward makes the result again instead of keeping it; false by default. */
+  readonly recompute?: boolean;
 }
 
 /** `(x - mean) / sqrt(var + eps) · weight + bias` over the last dim, wherever `x` lives. @source Ba, Kiros and Hinton 2016, equation 4 */
@@ -20,9 +23,10 @@ export class LayerNorm extends Module {
   /** Shift, `[h]`. */
   readonly bias: Parameter;
   private readonly eps: number;
+  private readonly recompute: boolean;
 
   /** @throws ConfigError INVALID_OPTION */
-  constructor({ hiddenSize, eps = 1e-5, sequenceParallel, paramDType: dtype }: LayerNormModuleOptions) {
+  constructor({ hiddenSize, eps = 1e-5, sequenceParallel, paramDType: dtype, recompute = false }: LayerNormModuleOptions) {
     super();
     requireSizes('LayerNorm', { hiddenSize });
     requireDTypes('LayerNorm', { paramDType: dtype });
@@ -30,6 +34,7 @@ export class LayerNorm extends Module {
     this.weight = new Parameter({ shape: [hiddenSize], dtype, init: { kind: 'ones' }, meta });
     this.bias = new Parameter({ shape: [hiddenSize], dtype, meta });
     this.eps = eps;
+    this.recompute = recompute;
   }
 
   /** `x` `[…, h]` to the same shape. */
@@ -37,7 +42,10 @@ export class LayerNorm extends Module {
   /** The sum of `x` and the addends, and its norm, in one pass. */
   override forward<P extends Whole>(x: Tensor<P>, addends: Addends<P>): SumAndNorm<P>;
   override forward<P extends Whole>(x: Tensor<P>, addends?: Addends<P>): Tensor<P> | SumAndNorm<P> {
-    const { weight, bias, eps } = this;
-    return addends === undefined ? layerNorm(x, { weight, bias, eps }) : addLayerNorm(x, { weight, bias, eps, ...addends });
+    const { weight, bias, eps, recompute } = this;
+    const norm = (y: Tensor<P>) => layerNorm(y, { weight, bias, eps });
+    if (addends === undefined) return normAgain(norm(x), { recompute, norm, of: x });
+    const { sum, normed } = addLayerNorm(x, { weight, bias, eps, ...addends });
+    return { sum, normed: normAgain(normed, { recompute, norm, of: sum }) };
   }
 }

@@ -60,6 +60,8 @@ export interface ParallelAttentionOptions<SP extends boolean = false> extends La
   readonly outputInit?: InitRule;
   /** Whether the residual stream is cut along the sequence; false by default. */
   readonly sequenceParallel?: SP | undefined;
+  /** Whether backward runs the attention itself again instead of keeping its result; false by default. */
+  readonly recomputeCore?: boolean;
 }
 
 /** What attention may be told of the tokens besides their features. */
@@ -86,12 +88,13 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
   private readonly computeDType: ComputeDType | undefined;
   private readonly attentionDropout: number;
   private readonly firstHead: number;
+  private readonly recompute: boolean;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: ParallelAttentionOptions<SP>) {
     super();
     const { hiddenSize, numAttentionHeads, causal = true, window, bias = true, skipBiasAdd = false, tpGroup, sequenceParallel } = options;
-    const { numKeyValueHeads = numAttentionHeads, rotary, qkNorm = false, layerNormEps: eps } = options;
+    const { numKeyValueHeads = numAttentionHeads, rotary, qkNorm = false, layerNormEps: eps, recomputeCore = false } = options;
     const { init = { kind: 'normal', std: 0.02 }, outputInit = init, attentionDropout = 0, paramDType, computeDType } = options;
     requireDropoutRates('ParallelAttention', { attentionDropout });
     requireSizes('ParallelAttention', { hiddenSize, numAttentionHeads, numKeyValueHeads });
@@ -115,15 +118,17 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
     this.computeDType = computeDType;
     this.attentionDropout = attentionDropout;
     this.firstHead = tpGroup.rank * numHeads;
+    this.recompute = recomputeCore;
   }
 
   /** `x` `[s, b, h]` to the same shape. @throws ShapeError SHAPE_MISMATCH */
   override forward(x: Tensor<Residual<SP>>, inputs: AttentionInputs = {}): Tensor<Residual<SP>> {
     const qkv = this.turned(this.normed(this.qkv.call(x)), inputs); // [s, b, (a + 2g) · d / t]
-    const { heads, causal, window, attentionDropout: p, firstHead, computeDType } = this;
+    const { heads, causal, window, attentionDropout: p, firstHead, computeDType, recompute } = this;
     const grouped = repeatHeads(qkv, heads); // [s, b, 3 · a · d / t]
     const { numHeads } = heads;
-    const context = selfAttention(grouped, { numHeads, causal, window, dropout: { p, firstHead }, computeDType }); // [s, b, a · d / t]
+    const settings = { numHeads, causal, window, dropout: { p, firstHead }, computeDType, recompute };
+    const context = selfAttention(grouped, settings); // [s, b, a · d / t]
     return this.projection.call(context); // [s, b, h]
   }
 

@@ -9,6 +9,7 @@ import {
   type InitRule,
   Module,
   relu,
+  remakeable,
   square,
   type Tensor,
 } from '@megatron-ts/tensor';
@@ -49,6 +50,8 @@ export interface ParallelMLPOptions<SP extends boolean = false> extends LayerDTy
   readonly outputInit?: InitRule;
   /** Whether the residual stream is cut along the sequence; false by default. */
   readonly sequenceParallel?: SP | undefined;
+  /** Whether backward makes the activation's result again instead of keeping it; false by default. */
+  readonly recomputeActivation?: boolean;
 }
 
 /**
@@ -61,6 +64,7 @@ export class ParallelMLP<SP extends boolean = false> extends Module {
   /** `[h, f / t]`. */
   readonly down: RowParallelLinear<SP>;
   private readonly activate: (wide: Tensor<HiddenShard>, bias: AnyTensor | undefined) => Tensor<HiddenShard>;
+  private readonly recompute: boolean;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: ParallelMLPOptions<SP>) {
@@ -73,11 +77,14 @@ export class ParallelMLP<SP extends boolean = false> extends Module {
     this.up = new ColumnParallelLinear<SP>({ inputSize: hiddenSize, outputSize: wide, parts, skipBiasAdd: true, init, ...shared });
     this.down = new RowParallelLinear<SP>({ inputSize: ffnHiddenSize, outputSize: hiddenSize, skipBiasAdd, init: outputInit, ...shared });
     this.activate = activations[activation];
+    this.recompute = options.recomputeActivation === true;
   }
 
   /** `x` `[s, b, h]` to the same shape. */
   override forward(x: Tensor<Residual<SP>>): Tensor<Residual<SP>> {
     const wide = this.up.call(x); // [s, b, f / t], or twice as wide
-    return this.down.call(this.activate(wide, this.up.bias)); // [s, b, h]
+    const make = () => [this.activate(wide, this.up.bias)] as const;
+    const [active] = this.recompute ? remakeable(make(), { make, inputs: [wide] }) : make(); // [s, b, f / t]
+    return this.down.call(active); // [s, b, h]
   }
 }

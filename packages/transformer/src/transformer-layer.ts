@@ -7,6 +7,7 @@ import type { LayerNorm } from './layer-norm.ts';
 import { makeNorm, type Normalization } from './normalization.ts';
 import { type AttentionInputs, ParallelAttention } from './parallel-attention.ts';
 import { type Activation, ParallelMLP } from './parallel-mlp.ts';
+import { type RecomputedPart, recomputedPartsOf } from './recompute-plan.ts';
 import type { RMSNorm } from './rms-norm.ts';
 import type { RotaryOptions } from './rotary.ts';
 
@@ -58,6 +59,8 @@ export interface TransformerLayerOptions<SP extends boolean = false> extends Lay
   readonly outputInit?: InitRule;
   /** Whether the residual stream is cut along the sequence; false by default. */
   readonly sequenceParallel?: SP | undefined;
+  /** Parts whose results backward makes again instead of keeping them; none by default. Gradients have the same bits. */
+  readonly recompute?: readonly RecomputedPart[] | undefined;
 }
 
 type Stream<SP extends boolean> = Tensor<Residual<SP>>;
@@ -91,8 +94,15 @@ export class TransformerLayer<SP extends boolean = false> extends Module {
     const { numAttentionHeads, causal, window, ffnHiddenSize, activation, normalization = 'layerNorm', layerNormEps, ...rest } = options;
     const { hiddenSize, sequenceParallel = false, tpGroup, hiddenDropout = 0, attentionDropout = 0, paramDType, normPlacement } = rest;
     requireDropoutRates('TransformerLayer', { hiddenDropout, attentionDropout });
-    const shared = { skipBiasAdd: true, ...rest };
-    const norm = { hiddenSize, sequenceParallel, paramDType, ...(layerNormEps === undefined ? {} : { eps: layerNormEps }) };
+    const parts = recomputedPartsOf('TransformerLayer', options.recompute);
+    const shared = { skipBiasAdd: true, ...rest, recomputeCore: parts.has('coreAttention'), recomputeActivation: parts.has('activation') };
+    const norm = {
+      hiddenSize,
+      sequenceParallel,
+      paramDType,
+      recompute: parts.has('norm'),
+      ...(layerNormEps === undefined ? {} : { eps: layerNormEps }),
+    };
     this.attentionNorm = makeNorm(normalization, norm);
     this.attention = new ParallelAttention<SP>({
       numAttentionHeads,

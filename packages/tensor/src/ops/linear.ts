@@ -4,7 +4,7 @@ import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import { type PartialSum, type Placement, productPlacement, type Replicated, type Sharded } from '../placement.ts';
 import { result } from '../result.ts';
-import { extentOf, formatShape } from '../shape.ts';
+import { extentOf, formatShape, numel } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
 import { requireStreams } from './operands.ts';
@@ -54,36 +54,65 @@ export function linear(
  */
 export function linear(x: Tensor, weight: Tensor<Replicated>, bias?: Tensor<Replicated>, options?: ComputeOptions): Tensor;
 export function linear(x: AnyTensor, weight: AnyTensor, bias?: AnyTensor, options: ComputeOptions = {}): AnyTensor {
-  check(x, weight, bias);
-  const compute = computeCode('linear', x.dtype, options);
-  const [outputSize, inputSize] = [extentOf(weight.shape, 0), extentOf(weight.shape, 1)];
-  const shape = [...x.shape.slice(0, -1), outputSize];
-  const rows = inputSize === 0 ? shape.slice(0, -1).reduce((a, b) => a * b, 1) : x.numel / inputSize;
-  const placement = productPlacement(x.placement as Placement, weight.placement as Placement);
-  const handle = engine.linear(x.handle, weight.handle, bias?.handle ?? 0, rows, inputSize, outputSize, compute);
-  const y = result('linear', handle, { shape, dtype: x.dtype, placement }); // […, outputSize]
-  const inputLayout = Uint32Array.of(1, rows, inputSize, outputSize, 0, 0, 0, 0); // grad · weight: [rows, inputSize]
-  const weightLayout = Uint32Array.of(1, outputSize, inputSize, rows, 0, 0, 1, 0); // gradᵀ · x: [outputSize, inputSize]
-  const weights: WeightGradient[] = [
-    {
-      weight,
-      write: (grad) => (target, accumulate) => engine.matmulInto(target, grad.handle, x.handle, weightLayout, accumulate, compute),
-    },
-    { weight: bias, write: (grad) => (target, accumulate) => engine.sumRows(grad.handle, rows, outputSize, target, accumulate) },
-  ];
-  const inputGrad = (grad: AnyTensor) =>
-    x.requiresGrad
-      ? result('linear', engine.matmul(grad.handle, weight.handle, inputLayout, compute), {
-          shape: x.shape,
-          dtype: x.dtype,
-          placement: x.placement as Placement,
-        })
-      : null;
-  return record(y, {
+  const products = linearProducts(x, weight, { bias, ...options });
+  return record(products.output(x), {
     op: 'linear',
     inputs: bias === undefined ? [x, weight] : [x, weight, bias],
     saved: weight.requiresGrad ? [x, weight] : [weight],
-    backward: (grad) => [inputGrad(grad), ...plainGrads(weights, grad)],
-    backwardWeight: (grad) => parameterGrads(weights, grad),
+    backward: (grad) => [x.requiresGrad ? products.inputGrad(grad) : null, ...products.plainGrads(grad, x)],
+    backwardWeight: (grad) => products.parameterGrads(grad, x),
   });
+}
+
+/** What a linear layer adds and computes in. */
+export interface LinearProductsOptions extends ComputeOptions {
+  /** `[outputSize]`; none by default. */
+  readonly bias?: AnyTensor | undefined;
+}
+
+/** The products of a linear layer one by one, unrecorded: for operations that do something else between them, such as communicate. */
+export interface LinearProducts {
+  /** `x · weightᵀ + bias`, `[…, outputSize]`. */
+  output(x: AnyTensor): AnyTensor;
+  /** Gradient of `x` from that of the output, `[…, inputSize]`. */
+  inputGrad(grad: AnyTensor): AnyTensor;
+  /** Gradients of weight and bias where they are no parameters, else null. */
+  plainGrads(grad: AnyTensor, x: AnyTensor): (AnyTensor | null)[];
+  /** Gradients of weight and bias where they are parameters, straight into their f32 `gradTarget()`. */
+  parameterGrads(grad: AnyTensor, x: AnyTensor): void;
+}
+
+/**
+ * The products of `linear` for inputs of the form of `x` `[…, inputSize]`, with its bits. `x` itself is not held.
+ * @throws ShapeError SHAPE_MISMATCH, DTypeError UNSUPPORTED_DTYPE
+ */
+export function linearProducts(x: AnyTensor, weight: AnyTensor, { bias, ...options }: LinearProductsOptions = {}): LinearProducts {
+  check(x, weight, bias);
+  const { dtype } = x;
+  const compute = computeCode('linear', dtype, options);
+  const [outputSize, inputSize] = [extentOf(weight.shape, 0), extentOf(weight.shape, 1)];
+  const outer = x.shape.slice(0, -1);
+  const rows = numel(outer);
+  const inputForm = { shape: x.shape, dtype, placement: x.placement as Placement };
+  const outputForm = {
+    shape: [...outer, outputSize],
+    dtype,
+    placement: productPlacement(inputForm.placement, weight.placement as Placement),
+  };
+  const inputLayout = Uint32Array.of(1, rows, inputSize, outputSize, 0, 0, 0, 0); // grad · weight: [rows, inputSize]
+  const weightLayout = Uint32Array.of(1, outputSize, inputSize, rows, 0, 0, 1, 0); // gradᵀ · x: [outputSize, inputSize]
+  const gradients = (input: AnyTensor): WeightGradient[] => [
+    {
+      weight,
+      write: (grad) => (target, accumulate) => engine.matmulInto(target, grad.handle, input.handle, weightLayout, accumulate, compute),
+    },
+    { weight: bias, write: (grad) => (target, accumulate) => engine.sumRows(grad.handle, rows, outputSize, target, accumulate) },
+  ];
+  return {
+    output: ({ handle }) =>
+      result('linear', engine.linear(handle, weight.handle, bias?.handle ?? 0, rows, inputSize, outputSize, compute), outputForm),
+    inputGrad: (grad) => result('linear', engine.matmul(grad.handle, weight.handle, inputLayout, compute), inputForm),
+    plainGrads: (grad, input) => plainGrads(gradients(input), grad),
+    parameterGrads: (grad, input) => parameterGrads(gradients(input), grad),
+  };
 }
