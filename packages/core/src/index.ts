@@ -178,6 +178,7 @@ export {
   RMSNorm,
   RotaryAngles,
   rotaryFrequencies,
+  savedActivations,
   TransformerLayer,
 } from '@megatron-ts/transformer';
 export type {
@@ -206,6 +207,8 @@ export type {
   RecomputedPart,
   RotaryOptions,
   RotaryScaling,
+  SavedActivation,
+  SavedActivationsOptions,
   TransformerLayerOptions,
   YarnRotaryScaling,
 } from '@megatron-ts/transformer';

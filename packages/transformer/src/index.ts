@@ -29,5 +29,7 @@ export type { FullRecompute, LayerBlock, Recompute, RecomputedPart } from './rec
 export { RMSNorm } from './rms-norm.ts';
 export { RotaryAngles, rotaryFrequencies } from './rotary.ts';
 export type { Llama3RotaryScaling, LinearRotaryScaling, RotaryOptions, RotaryScaling, YarnRotaryScaling } from './rotary.ts';
+export { savedActivations } from './saved-activations.ts';
+export type { SavedActivation, SavedActivationsOptions } from './saved-activations.ts';
 export { TransformerLayer } from './transformer-layer.ts';
 export type { NormPlacement, TransformerLayerOptions } from './transformer-layer.ts';
