@@ -80,6 +80,7 @@ export {
   reduceScatter,
   scatter,
   send,
+  traced,
   Work,
   World,
 } from '@megatron-ts/process-groups';
@@ -87,6 +88,7 @@ export type {
   AllToAllOptions,
   Backend,
   BroadcastOptions,
+  ChromeTrace,
   CollectiveOptions,
   ContextParts,
   Deadlines,
@@ -108,6 +110,7 @@ export type {
   ReductionOptions,
   RootedReductionOptions,
   ScatterOptions,
+  TraceEvent,
   UnevenOptions,
   WholeForm,
   WholeSink,

@@ -136,6 +136,8 @@ export type {
   SelfAttentionOptions,
   Shape,
   Sharded,
+  Span,
+  SpanKind,
   SumAndNorm,
   Synchronous,
   TensorData,

@@ -1,4 +1,4 @@
-import { engine } from '@megatron-ts/tensor';
+import { engine, inSpan } from '@megatron-ts/tensor';
 
 /** Operations started in a step and not yet waited for. */
 const open = new Set<Work<unknown>>();
@@ -40,7 +40,12 @@ export class Work<T> {
     this.id = undefined;
     open.delete(this);
     try {
-      engine.workWait(id, this.deadline === undefined ? 0 : Math.max(1, this.deadline - performance.now()));
+      const left = this.deadline === undefined ? 0 : Math.max(1, this.deadline - performance.now());
+      inSpan(
+        'wait',
+        () => this.label,
+        () => engine.workWait(id, left),
+      );
     } catch (cause) {
       this.failure = cause as Error;
       throw cause;

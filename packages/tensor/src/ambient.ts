@@ -1,6 +1,7 @@
 import type { Module } from './module.ts';
 import type { Node } from './node.ts';
 import type { Scope } from './scope.ts';
+import type { SpanRecorder } from './spans.ts';
 import type { Tape } from './tape.ts';
 import type { AnyTensor } from './tensor.ts';
 
@@ -37,6 +38,8 @@ export interface Ambient {
   backwardNode: Node | undefined;
   /** Collects what an unrecorded forward reads and needs gradients of, where that forward will run again. */
   uses: Set<AnyTensor> | undefined;
+  /** Writes down what time is spent on, where somebody asked. */
+  spans: SpanRecorder | undefined;
 }
 
 /** The process's ambient state. */
@@ -51,4 +54,5 @@ export const ambient: Ambient = {
   microbatch: 0,
   backwardNode: undefined,
   uses: undefined,
+  spans: undefined,
 };

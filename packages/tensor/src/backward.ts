@@ -5,6 +5,7 @@ import { axpy, filled } from './ops/in-place.ts';
 import { add } from './ops/binary.ts';
 import { noGrad, scope } from './scope.ts';
 import { formatShape, sameShape } from './shape.ts';
+import { inSpan } from './spans.ts';
 import type { AnyTensor } from './tensor.ts';
 import { where } from './where-in-model.ts';
 
@@ -92,8 +93,17 @@ function runNode(node: Node): void {
   const { backwardWeight } = node;
   scope(() => {
     const grads = node.grads.map((grad, i) => grad ?? zerosFor(node, i));
-    const begun = node.backward(...grads);
-    if (backwardWeight !== undefined && !node.tape.deferWeightGradients) backwardWeight(...grads);
+    const begun = inSpan(
+      'backward',
+      () => nameOf(node),
+      () => node.backward(...grads),
+    );
+    if (backwardWeight !== undefined && !node.tape.deferWeightGradients)
+      inSpan(
+        'weight gradient',
+        () => nameOf(node),
+        () => backwardWeight(...grads),
+      );
     const inputGrads = typeof begun === 'function' ? begun() : begun;
     node.inputs.forEach((input, i) => {
       const grad = inputGrads[i];
@@ -104,6 +114,10 @@ function runNode(node: Node): void {
   else finish(node);
 }
 
+function nameOf({ op, frame }: Node): string {
+  return frame === undefined ? op : `${frame.module.path}: ${op}`;
+}
+
 /** The gradient of an output that nothing used. */
 function zerosFor({ outputs }: Node, output: number): AnyTensor {
   const { shape, dtype } = outputs[output] ?? { shape: [], dtype: 'f32' };
@@ -111,7 +125,12 @@ function zerosFor({ outputs }: Node, output: number): AnyTensor {
 }
 
 function runWeight(node: Node, backwardWeight: (...grads: AnyTensor[]) => void): void {
-  noGrad(() => scope(() => backwardWeight(...node.grads.map((grad, i) => grad ?? zerosFor(node, i)))));
+  const grads = () => node.grads.map((grad, i) => grad ?? zerosFor(node, i));
+  inSpan(
+    'weight gradient',
+    () => nameOf(node),
+    () => noGrad(() => scope(() => backwardWeight(...grads()))),
+  );
   finish(node);
 }
 

@@ -43,6 +43,8 @@ export { evaluate, keep, noGrad, scope, Scope } from './scope.ts';
 export type { Synchronous } from './scope.ts';
 export { broadcastShape, formatShape, numel, sameShape, stridesOf } from './shape.ts';
 export type { Shape } from './shape.ts';
+export { inSpan, recordSpans } from './spans.ts';
+export type { Span, SpanKind, SpanRecorder } from './spans.ts';
 export { flushReleases } from './storage-release.ts';
 export { Tape } from './tape.ts';
 export { callerLine, where as whereInModel } from './where-in-model.ts';

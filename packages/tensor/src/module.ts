@@ -3,6 +3,7 @@ import { ambient } from './ambient.ts';
 import { initializeRemedy } from './initialize-remedy.ts';
 import { type InitializationContext, Parameter } from './parameter.ts';
 import { scope } from './scope.ts';
+import { inSpan } from './spans.ts';
 
 /** What may be told of a module's calls. */
 export interface ModuleHooks {
@@ -121,7 +122,11 @@ function call(this: Module, ...args: never[]): unknown {
   ambient.frame = { module: this, parent: outer };
   try {
     this.hooks.beforeForward?.(this);
-    const output = scope(() => this.forward(...args));
+    const output = inSpan(
+      'module',
+      () => this.path,
+      () => scope(() => this.forward(...args)),
+    );
     this.hooks.afterForward?.(this);
     return output;
   } finally {

@@ -15,7 +15,7 @@ export interface SavedActivationsOptions {
   /** Heads over all ranks, a. */
   readonly numAttentionHeads: number;
   /** What stands between the two layers of the MLP; `'gelu'` by default. */
-  readonly activation?: Activation;
+  readonly activation?: Exclude<Activation, 'relu' | 'squaredRelu'>;
   /** What the residual stream is stored in; f32 by default. */
   readonly paramDType?: ParamDType;
   /** Ranks that share the layer, t; 1 by default. */
@@ -38,7 +38,8 @@ export interface SavedActivation {
 
 /**
  * What one rank keeps of a `TransformerLayer` between the forward and the backward of a microbatch, tensor by tensor, the layer's input
- * included. Dropout keeps nothing, as backward draws the same again, and attention keeps no probabilities.
+ * included, for as many keys as queries and no rotations. Dropout keeps nothing, as backward draws the same again, and attention keeps no
+ * probabilities.
  * @throws ConfigError INVALID_OPTION for an unknown part
  */
 export function savedActivations(options: SavedActivationsOptions): readonly SavedActivation[] {

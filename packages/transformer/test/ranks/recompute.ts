@@ -38,10 +38,12 @@ export async function recomputedSteps(): Promise<Record<string, RecomputedSteps>
   const each = (f: (recompute: Recompute | undefined) => RecomputedStep): RecomputedSteps =>
     Object.fromEntries(Object.entries(recomputes).map(([name, recompute]) => [name, f(recompute)]));
   const bf16 = { paramDType: 'bf16' } as const;
-  const rms = { normalization: 'rmsNorm', activation: 'swiglu', bias: false } as const;
+  const rms = { normalization: 'rmsNorm', activation: 'swiglu', bias: false, rotary: {}, numKeyValueHeads: 2, qkNorm: true } as const;
+  const relu = { activation: 'squaredRelu' } as const;
   return {
     'one rank': each((recompute) => modelStep(alone, { recompute })),
     'one rank with dropout': each((recompute) => modelStep(alone, { recompute, ...dropouts })),
+    'one rank with squared ReLU': each((recompute) => modelStep(alone, { recompute, ...relu })),
     'two ranks with dropout': each((recompute) => modelStep(ctx, { recompute, ...dropouts })),
     'sequence parallelism': each((recompute) => modelStep(ctx, { recompute, sequenceParallel: true })),
     'sequence parallelism in bf16, gated, with dropout': each((recompute) =>
