@@ -151,6 +151,7 @@ export type {
   VocabParallelEmbeddingOptions,
   VocabParallelWeightOptions,
   VocabShard,
+  Vocabulary,
 } from '@megatron-ts/tensor-parallel';
 export {
   countParameters,

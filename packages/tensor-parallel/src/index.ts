@@ -32,4 +32,4 @@ export type { VocabParallelCrossEntropyOptions, VocabParallelLinearCrossEntropyO
 export { VocabParallelEmbedding, vocabParallelWeight } from './vocab-parallel-embedding.ts';
 export type { VocabParallelEmbeddingOptions, VocabParallelWeightOptions } from './vocab-parallel-embedding.ts';
 export { vocabRange } from './vocab-range.ts';
-export type { VocabRange } from './vocab-range.ts';
+export type { Vocabulary, VocabRange } from './vocab-range.ts';

@@ -12,10 +12,10 @@ import {
 } from '@megatron-ts/tensor';
 import type { VocabShard } from './mappings.ts';
 import { requireTokens } from './require-tokens.ts';
-import { vocabRange } from './vocab-range.ts';
+import { type Vocabulary, vocabRange } from './vocab-range.ts';
 
 /** Options of the loss. */
-export interface VocabParallelCrossEntropyOptions extends CrossEntropyOptions {
+export interface VocabParallelCrossEntropyOptions extends CrossEntropyOptions, Pick<Vocabulary, 'vocabMultiple'> {
   /** Tokens over all ranks; by default the ranks hold equally many. */
   readonly vocabSize?: number;
 }
@@ -34,14 +34,14 @@ export function vocabParallelCrossEntropy(
   options: VocabParallelCrossEntropyOptions = {},
 ): Tensor {
   const cols = logits.shape.at(-1) ?? 0;
-  const { vocabSize = cols * tpGroup.size, ...loss } = options;
-  const start = firstColumnOf('vocabParallelCrossEntropy', { shape: logits.shape, held: cols, vocabSize, tpGroup });
+  const { vocabSize = cols * tpGroup.size, vocabMultiple, ...loss } = options;
+  const part = heldPart('vocabParallelCrossEntropy', { shape: logits.shape, held: cols, vocabSize, vocabMultiple, tpGroup });
   requireTokens('vocabParallelCrossEntropy', targets, { vocabSize, ignoreIndex: loss.ignoreIndex });
-  return shardedCrossEntropy(logits, targets, shardsOf(tpGroup, { firstColumn: start, vocabSize }), loss);
+  return shardedCrossEntropy(logits, targets, shardsOf(tpGroup, part), loss);
 }
 
 /** The exchanges of one loss: maxima, then sums, over the ranks. */
-function shardsOf(group: ProcessGroup, part: { readonly firstColumn: number; readonly vocabSize: number }): ShardReduction {
+function shardsOf(group: ProcessGroup, part: HeldPart): ShardReduction {
   return {
     ...part,
     maximum: (rows) => allReduce(rows, { group, op: 'max', label: whereInModel('crossEntropy maxima') }).wait(),
@@ -70,27 +70,28 @@ export function vocabParallelLinearCrossEntropy(
   { tpGroup, ...given }: VocabParallelLinearCrossEntropyOptions,
 ): Tensor {
   const rows = weight.shape[0] ?? 0;
-  const { vocabSize = rows * tpGroup.size, ...options } = given;
-  const start = firstColumnOf('vocabParallelLinearCrossEntropy', { shape: weight.shape, held: rows, vocabSize, tpGroup });
+  const { vocabSize = rows * tpGroup.size, vocabMultiple, ...options } = given;
+  const part = heldPart('vocabParallelLinearCrossEntropy', { shape: weight.shape, held: rows, vocabSize, vocabMultiple, tpGroup });
   requireTokens('vocabParallelLinearCrossEntropy', targets, { vocabSize, ignoreIndex: options.ignoreIndex });
-  const shards = shardsOf(tpGroup, { firstColumn: start, vocabSize });
-  return shardedLinearCrossEntropy(hidden, weight, targets, { shards, ...options });
+  return shardedLinearCrossEntropy(hidden, weight, targets, { shards: shardsOf(tpGroup, part), ...options });
 }
 
-interface HeldColumns {
+interface HeldColumns extends Vocabulary {
   readonly shape: readonly number[];
   readonly held: number;
-  readonly vocabSize: number;
   readonly tpGroup: ProcessGroup;
 }
 
-/** This rank's first token, when what it holds is its part of the vocabulary. */
-function firstColumnOf(op: string, { shape, held, vocabSize, tpGroup }: HeldColumns): number {
-  const { start, end } = vocabRange(vocabSize, tpGroup);
-  if (end - start === held) return start;
+type HeldPart = Required<Pick<ShardReduction, 'firstColumn' | 'columns' | 'vocabSize'>>;
+
+/** This rank's tokens, when what it holds is its part of the vocabulary. */
+function heldPart(op: string, { shape, held, vocabSize, vocabMultiple, tpGroup }: HeldColumns): HeldPart {
+  const { start, end, rows } = vocabRange({ vocabSize, vocabMultiple }, tpGroup);
+  if (rows === held) return { firstColumn: start, columns: end - start, vocabSize };
   const what = op === 'vocabParallelCrossEntropy' ? 'logits' : 'weight';
+  const padding = vocabMultiple === undefined ? '' : `, padded to ${rows} columns by vocabMultiple ${vocabMultiple}`;
   const sentence =
     `${whereInModel(op)}: ${what} ${formatShape(shape)} on rank ${tpGroup.rank} of ${tpGroup.size} are `
-    + `not columns ${start} to ${end} of a vocabulary of ${vocabSize}. Give the vocabSize of the layer that made them.`;
+    + `not columns ${start} to ${end} of a vocabulary of ${vocabSize}${padding}. Give the vocabSize and vocabMultiple of the layer that made them.`;
   throw new ShapeError('SHAPE_MISMATCH', sentence, { fields: { shape, start, end, vocabSize } });
 }

@@ -6,12 +6,10 @@ import type { VocabShard } from './mappings.ts';
 import { type Region, type Residual, tensorParallelRegion } from './region.ts';
 import { requireTokens } from './require-tokens.ts';
 import { shardPlacement } from './shard-meta.ts';
-import { vocabRange } from './vocab-range.ts';
+import { type Vocabulary, vocabRange } from './vocab-range.ts';
 
 /** Options of a weight with a row per token. */
-export interface VocabParallelWeightOptions {
-  /** Number of tokens; it need not divide by the ranks. */
-  readonly vocabSize: number;
+export interface VocabParallelWeightOptions extends Vocabulary {
   /** Features of each token. */
   readonly hiddenSize: number;
   /** Ranks that share the rows. */
@@ -28,16 +26,19 @@ export interface VocabParallelWeightOptions {
   readonly isPrimary?: boolean;
 }
 
-/** This rank's rows of a `[vocabSize, hiddenSize]` weight. @throws ConfigError INVALID_OPTION */
+/** This rank's rows of a `[vocabSize, hiddenSize]` weight, and zeros in those that pad it. @throws ConfigError INVALID_OPTION */
 export function vocabParallelWeight(options: VocabParallelWeightOptions): Parameter<VocabShard> {
   const { vocabSize, hiddenSize, tpGroup, sharedName, sharedOver, isPrimary = true } = options;
   const { init = { kind: 'normal', std: 0.02 }, paramDType: dtype } = options;
   requireSizes('vocabParallelWeight', { hiddenSize });
   requireDTypes('vocabParallelWeight', { paramDType: dtype });
-  const { start, end } = vocabRange(vocabSize, tpGroup);
-  const shape = [end - start, hiddenSize];
+  const { start, end, rows } = vocabRange(options, tpGroup);
+  const [shape, extent] = [
+    [rows, hiddenSize],
+    [end - start, hiddenSize],
+  ];
   const globalShape = [vocabSize, hiddenSize];
-  const logical = [{ suffix: '', globalShape, rectangles: [{ globalOffset: [start, 0], localOffset: [0, 0], extent: shape }] }];
+  const logical = [{ suffix: '', globalShape, rectangles: [{ globalOffset: [start, 0], localOffset: [0, 0], extent }] }];
   const meta = { ...wholeTensor(globalShape), logical, shardedOver: ['tp'], sharedOver, isPrimary };
   const placement = shardPlacement('vocab', tpGroup);
   return new Parameter({ shape, dtype, init, placement, meta, ...(sharedName === undefined ? {} : { sharedName }) });
@@ -67,7 +68,7 @@ export class VocabParallelEmbedding<SP extends boolean = false> extends Module {
     const { vocabSize, tpGroup, sequenceParallel } = options;
     this.weight = vocabParallelWeight(options);
     this.vocabSize = vocabSize;
-    this.firstRow = vocabRange(vocabSize, tpGroup).start;
+    this.firstRow = vocabRange(options, tpGroup).start;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
   }
 

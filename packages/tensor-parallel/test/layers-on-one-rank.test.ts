@@ -86,9 +86,9 @@ describe('what a parameter says of itself', () => {
   it('the ranks of a vocabulary that does not divide hold all of it once', () => {
     const ranges = [0, 1, 2].map((rank) => vocabRange(11, group(3, rank)));
     expect(ranges).toEqual([
-      { start: 0, end: 4 },
-      { start: 4, end: 8 },
-      { start: 8, end: 11 },
+      { start: 0, end: 4, rows: 4 },
+      { start: 4, end: 8, rows: 4 },
+      { start: 8, end: 11, rows: 3 },
     ]);
     const { weight } = new VocabParallelEmbedding({ vocabSize: 11, hiddenSize: 2, tpGroup: group(3, 2) });
     expect(weight.meta.logical[0]).toEqual({
@@ -96,6 +96,18 @@ describe('what a parameter says of itself', () => {
       globalShape: [11, 2],
       rectangles: [{ globalOffset: [8, 0], localOffset: [0, 0], extent: [3, 2] }],
     });
+  });
+
+  it('with a vocabMultiple all ranks have as many rows, and those behind the last token are zero and no part of the model', () => {
+    const padded = { vocabSize: 11, vocabMultiple: 4 };
+    expect([0, 1].map((rank) => vocabRange(padded, group(2, rank)))).toEqual([
+      { start: 0, end: 8, rows: 8 },
+      { start: 8, end: 11, rows: 8 },
+    ]);
+    const layer = new VocabParallelEmbedding({ ...padded, hiddenSize: 2, tpGroup: group(2, 1) }).initialize(ctx);
+    expect(layer.weight.meta.logical[0]?.rectangles).toEqual([{ globalOffset: [8, 0], localOffset: [0, 0], extent: [3, 2] }]);
+    const whole = new VocabParallelEmbedding({ vocabSize: 11, hiddenSize: 2, tpGroup: group(1) }).initialize(ctx);
+    expectBitwise(floats(layer.weight), Float32Array.of(...floats(whole.weight).subarray(16), ...new Float32Array(10)));
   });
 
   it('values do not depend on the number of ranks', () => {
@@ -126,6 +138,23 @@ describe('refusals', () => {
     const empty = () => new ColumnParallelLinear({ inputSize: 0, outputSize: 4, tpGroup: group(1) });
     expect(empty).toThrow('ColumnParallelLinear: inputSize is 0.');
     expect(() => new VocabParallelEmbedding({ vocabSize: 2, hiddenSize: 4, tpGroup: group(3) })).toThrow('vocabSize 2 is less than');
+  });
+
+  it('a vocabMultiple that leaves a rank without a token is named, and so are logits that are not padded to it', () => {
+    expect(() => vocabRange({ vocabSize: 300, vocabMultiple: 128 }, group(4))).toThrow(
+      'vocabRange: vocabMultiple 128 gives each of 4 ranks 128 rows of a vocabulary of 300, and the last none of its tokens. Use a smaller',
+    );
+    expect(() => vocabRange({ vocabSize: 300, vocabMultiple: 0 }, group(4))).toThrow(
+      'vocabMultiple is 0. Use a whole number of at least 1',
+    );
+    const lossOf = () =>
+      vocabParallelCrossEntropy(tensor([1, 2, 3], [1, 3]) as AnyTensor, tensor(Int32Array.of(1)), ctx.tp, {
+        vocabSize: 3,
+        vocabMultiple: 4,
+      });
+    expect(() => scope(lossOf)).toThrow(
+      'logits [1, 3] on rank 0 of 1 are not columns 0 to 3 of a vocabulary of 3, padded to 4 columns by vocabMultiple 4.',
+    );
   });
 
   it('a gathered output cannot be cut along the sequence', () => {

@@ -12,7 +12,10 @@ function randomCase(seed: number): LossCase {
   const options = { labelSmoothing: own(0.8, random()), zLoss: own(0.7, 0.1 * random()), ignoreIndex };
   const target = () => (ignoreIndex !== undefined && random() < 0.3 ? ignoreIndex : Math.floor(random() * vocabSize));
   const targets = Array.from({ length: tokens }, target);
-  return { vocabSize, tokens, dtype: random() < 0.3 ? 'bf16' : 'f32', options, isEven: random() < 0.5, targets };
+  const multiple = 1 + Math.floor(5 * random());
+  const isFilled = [2, 4].every((size) => Math.ceil(vocabSize / size / multiple) * multiple * (size - 1) < vocabSize);
+  const vocabMultiple = isFilled && random() < 0.6 ? multiple : undefined;
+  return { vocabSize, vocabMultiple, tokens, dtype: random() < 0.3 ? 'bf16' : 'f32', options, isEven: random() < 0.5, targets };
 }
 
 const cases = Array.from({ length: 40 }, (_, i) => randomCase(i + 1));
@@ -66,10 +69,13 @@ describe.each([2, 4] as const)(
 );
 
 describe('the random cases', () => {
-  it('ignore tokens, smooth, and leave some vocabularies whole and others uneven', () => {
+  it('ignore tokens, smooth, and leave some vocabularies whole, others uneven and others padded', () => {
     expect(cases.filter(({ options, targets }) => targets.includes(options.ignoreIndex ?? -1)).length).toBeGreaterThan(5);
     expect(cases.filter(({ options }) => options.labelSmoothing !== undefined).length).toBeGreaterThan(20);
     expect(new Set(cases.map(({ vocabSize }) => vocabSize % 4))).toEqual(new Set([0, 1, 2, 3]));
+    expect(
+      cases.filter(({ vocabSize, vocabMultiple }) => vocabMultiple !== undefined && vocabSize % (4 * vocabMultiple) > 0).length,
+    ).toBeGreaterThan(5);
     expect(new Set(cases.map(({ dtype }) => dtype)).size).toBe(2);
   });
 });

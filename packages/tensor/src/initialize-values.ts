@@ -1,6 +1,6 @@
 import { engine } from './engine.ts';
 import type { InitRule, ParamMeta, Rectangle } from './param-meta.ts';
-import { stridesOf } from './shape.ts';
+import { numel, stridesOf } from './shape.ts';
 
 /** What is filled, and by which rule. */
 export interface FillOptions {
@@ -22,12 +22,18 @@ export function fillByRule(handle: number, { name, shape, meta, init, seed }: Fi
     engine.fill(handle, init.kind === 'ones' ? 1 : 0);
     return;
   }
+  if (logicalNumel(meta) < numel(shape)) engine.fill(handle, 0); // what pads the memory
   const [kind, a, b] = init.kind === 'normal' ? [1, init.mean ?? 0, init.std] : [0, init.low, init.high];
   for (const { suffix, globalShape, rectangles } of meta.logical) {
     const [key0, key1] = philoxKey(seed, suffix === '' ? name : `${name}.${suffix}`);
     for (const rectangle of rectangles)
       engine.fillRandom(handle, kind, a, b, fillLayout(rectangle, stridesOf(shape), stridesOf(globalShape)), key0, key1);
   }
+}
+
+/** Elements that are part of the model. */
+function logicalNumel({ logical }: ParamMeta): number {
+  return logical.flatMap(({ rectangles }) => rectangles).reduce((total, { extent }) => total + numel(extent), 0);
 }
 
 function fillLayout({ extent, localOffset, globalOffset }: Rectangle, local: readonly number[], global: readonly number[]): Float64Array {

@@ -51,10 +51,10 @@ export class GPTModel<SP extends boolean = false> extends Module {
     const { hiddenSize, tpGroup, sequenceParallel, norm, normalization, computeDType } = options;
     const { isFirst, isLast, layers } = placeOf(given);
     const learnsPositions = given.rotary === undefined;
-    this.embedding = isFirst ? new GPTEmbedding<SP>({ ...options, ...options.tied, learnsPositions }) : undefined;
+    this.embedding = isFirst ? new GPTEmbedding<SP>({ ...options, ...options.vocabulary, ...options.tied, learnsPositions }) : undefined;
     this.layers = new Map(layers.map((layer) => [layer, new TransformerLayer<SP>(options.layer)]));
     this.finalNorm = isLast ? makeNorm(normalization, { hiddenSize, ...norm }) : undefined;
-    const head = { tpGroup, vocabSize: options.vocabSize, sequenceParallel, computeDType, loss: options.loss };
+    const head = { tpGroup, ...options.vocabulary, sequenceParallel, computeDType, loss: options.loss };
     this.head = isLast ? new LanguageModelHead<SP>({ weight: headWeight(options, this.embedding), ...head }) : undefined;
     this.options = options;
     this.blocks = layerBlocks('GPTModel', layers.length, given.recompute);
@@ -64,7 +64,7 @@ export class GPTModel<SP extends boolean = false> extends Module {
   override forward(input: AnyTensor, targets: Tensor): Tensor;
   /**
    * Tokens (i32) `[s, b]` on the first stage, else hidden states `[s, b, h]`; to hidden states, or on the last stage to logits
-   * `[s, b, v / t]`, cut over the ranks.
+   * `[s, b, v / t]`, cut over the ranks and padded to their `vocabMultiple`.
    */
   override forward(input: AnyTensor): AnyTensor;
   override forward(input: AnyTensor, targets?: Tensor): AnyTensor {
@@ -87,8 +87,8 @@ export class GPTModel<SP extends boolean = false> extends Module {
 
   /** Loss of each token from logits `[s, b, v / t]` and targets (i32) `[s, b]`: `[s, b]`. */
   losses(logits: Tensor<VocabShard>, targets: Tensor): Tensor {
-    const { tpGroup, vocabSize, loss } = this.options;
-    return vocabParallelCrossEntropy(logits, targets, tpGroup, { vocabSize, ...loss });
+    const { tpGroup, vocabulary, loss } = this.options;
+    return vocabParallelCrossEntropy(logits, targets, tpGroup, { ...vocabulary, ...loss });
   }
 
   /**
@@ -109,8 +109,8 @@ export class GPTModel<SP extends boolean = false> extends Module {
 
   /** Logits of the whole vocabulary on every tensor-parallel rank of the last stage, for generation: `[s, b, vocabSize]`. */
   logits(input: AnyTensor): Tensor {
-    const { tpGroup, vocabSize } = this.options;
-    return gatherVocabulary(this.call(input), vocabSize, tpGroup);
+    const { tpGroup, vocabulary } = this.options;
+    return gatherVocabulary(this.call(input), vocabulary, tpGroup);
   }
 
   /** Shape of the hidden states that come into a stage other than the first, for tokens of shape `[s, b]`. */
@@ -128,7 +128,7 @@ export class GPTModel<SP extends boolean = false> extends Module {
 type ResolvedOptions<SP extends boolean> = ReturnType<typeof resolve<SP>>;
 
 function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
-  const { ctx, vocabSize, maxSequenceLength, hiddenSize, numLayers, numAttentionHeads, sequenceParallel } = given;
+  const { ctx, vocabSize, vocabMultiple, maxSequenceLength, hiddenSize, numLayers, numAttentionHeads, sequenceParallel } = given;
   const { ffnHiddenSize = 4 * hiddenSize, bias = true, layerNormEps = 1e-5, initStd = 0.02, tieWordEmbeddings = true } = given;
   const { window, activation, normalization = 'layerNorm', fusedLoss = true, hiddenDropout = 0, attentionDropout = 0 } = given;
   const { paramDType = 'f32', computeDType, labelSmoothing, zLoss, ignoreIndex } = given;
@@ -145,7 +145,7 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   const outputInit: InitRule = { kind: 'normal', std: initStd / Math.sqrt(2 * numLayers) };
   const isSpread = tieWordEmbeddings && ctx.pp.size > 1; // the two uses of the tied weight lie on two stages
   return {
-    vocabSize,
+    vocabulary: { vocabSize, vocabMultiple },
     maxSequenceLength,
     hiddenSize,
     hiddenDropout,
@@ -189,9 +189,9 @@ function placeOf<SP extends boolean>({ ctx: { pp, mesh }, chunk = 0, numLayers }
 
 /** The head's weight: a second use of the embedding on one stage, a copy of it on two, or a weight of its own. */
 function headWeight<SP extends boolean>(options: ResolvedOptions<SP>, embedding: GPTEmbedding<SP> | undefined) {
-  const { tieWordEmbeddings, isSpread, tied } = options;
+  const { tieWordEmbeddings, isSpread, tied, vocabulary } = options;
   if (tieWordEmbeddings && embedding !== undefined) return embedding.wordEmbeddings.weight.tie();
-  return vocabParallelWeight({ ...options, ...tied, isPrimary: !isSpread });
+  return vocabParallelWeight({ ...options, ...vocabulary, ...tied, isPrimary: !isSpread });
 }
 
 /** What a model says of its heads besides their number. */

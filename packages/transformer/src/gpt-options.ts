@@ -1,6 +1,6 @@
 import type { ParallelContext } from '@megatron-ts/process-groups';
 import type { CrossEntropyOptions } from '@megatron-ts/tensor';
-import type { LayerDTypes } from '@megatron-ts/tensor-parallel';
+import type { LayerDTypes, Vocabulary } from '@megatron-ts/tensor-parallel';
 import type { Normalization } from './normalization.ts';
 import type { Activation } from './parallel-mlp.ts';
 import type { Recompute } from './recompute-plan.ts';
@@ -13,9 +13,7 @@ export type ModelContext = Pick<ParallelContext, 'tp' | 'pp' | 'mesh'>;
  * Sizes and settings of a GPT model. `paramDType` is that of all its parameters and of the residual stream; losses, statistics of norms and
  * of softmax, and gradients of parameters are f32 whatever it is. `labelSmoothing`, `zLoss` and `ignoreIndex` are those of the losses.
  */
-export interface GPTConfig<SP extends boolean = false> extends LayerDTypes, CrossEntropyOptions {
-  /** Number of tokens. */
-  readonly vocabSize: number;
+export interface GPTConfig<SP extends boolean = false> extends LayerDTypes, CrossEntropyOptions, Vocabulary {
   /** Most tokens of a sequence. */
   readonly maxSequenceLength: number;
   /** Features of the residual stream. */

@@ -14,11 +14,12 @@ import {
   type Residual,
   tensorParallelRegion,
   vocabParallelLinearCrossEntropy,
+  type Vocabulary,
   type VocabShard,
 } from '@megatron-ts/tensor-parallel';
 
 /** Options of a head. */
-export interface LanguageModelHeadOptions<SP extends boolean = false> {
+export interface LanguageModelHeadOptions<SP extends boolean = false> extends Pick<Vocabulary, 'vocabMultiple'> {
   /** `[v / t, h]`: a weight of its own, a copy of the word embedding, or a second use of it. */
   readonly weight: Parameter<VocabShard>;
   /** Ranks that share the vocabulary. */
@@ -39,15 +40,15 @@ export class LanguageModelHead<SP extends boolean = false> extends Module {
   readonly weight: Parameter<VocabShard>;
   private readonly region: Region<Residual<SP>>;
   private readonly compute: ComputeOptions;
-  private readonly vocabulary: { readonly tpGroup: ProcessGroup; readonly vocabSize?: number };
+  private readonly vocabulary: Partial<Vocabulary> & { readonly tpGroup: ProcessGroup };
   private readonly loss: CrossEntropyOptions;
 
-  constructor({ weight, tpGroup, vocabSize, sequenceParallel, computeDType, loss = {} }: LanguageModelHeadOptions<SP>) {
+  constructor({ weight, tpGroup, vocabSize, vocabMultiple, sequenceParallel, computeDType, loss = {} }: LanguageModelHeadOptions<SP>) {
     super();
     this.weight = weight;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
     this.compute = { computeDType };
-    this.vocabulary = { tpGroup, ...(vocabSize === undefined ? {} : { vocabSize }) };
+    this.vocabulary = { tpGroup, vocabMultiple, ...(vocabSize === undefined ? {} : { vocabSize }) };
     this.loss = loss;
   }
 

@@ -1,5 +1,5 @@
 import { initializeModelParallel, type ParallelContext } from '@megatron-ts/process-groups';
-import { type AnyTensor, backward, type CrossEntropyOptions, scope, slice, type Tensor, tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, backward, cat, type CrossEntropyOptions, scope, slice, type Tensor, tensor } from '@megatron-ts/tensor';
 import {
   copyToTensorParallelRegion,
   gatherVocabulary,
@@ -13,6 +13,7 @@ import { numbers } from './observe.ts';
 /** One loss to compute, the same on every mesh. */
 export interface LossCase {
   readonly vocabSize: number;
+  readonly vocabMultiple: number | undefined;
   readonly tokens: number;
   readonly dtype: 'f32' | 'bf16';
   readonly options: CrossEntropyOptions;
@@ -46,32 +47,36 @@ export async function losses(cases: readonly LossCase[]): Promise<Losses> {
   return { runs: { 1: on(alone), 2: on(pairs), 4: on(all) } };
 }
 
-function run({ tp }: ParallelContext, { vocabSize, tokens, dtype, options, isEven, targets }: LossCase): LossRun {
+function run({ tp }: ParallelContext, { vocabSize, vocabMultiple, tokens, dtype, options, isEven, targets }: LossCase): LossRun {
+  const vocabulary = { vocabSize, vocabMultiple };
   return scope(() => {
     const to = () => tensor(Int32Array.from(targets), [tokens, 1]);
-    const { start, end } = vocabRange(vocabSize, tp);
+    const { start, end, rows } = vocabRange(vocabulary, tp);
+    const padding = rows - (end - start);
     const grad = tensor(isEven ? new Float32Array(tokens).fill(0.75) : numbers(tokens, 5), [tokens, 1]);
     const logits = slice(tensor(wide(tokens * vocabSize, 4), [tokens, 1, vocabSize]), -1, { start, end });
-    const leaf = logits.to(dtype).detach() as AnyTensor as Tensor<VocabShard>;
+    const filler = tensor(new Float32Array(tokens * padding).fill(NaN), [tokens, 1, padding]); // never read
+    const leaf = cat([logits, filler], -1).to(dtype).detach() as AnyTensor as Tensor<VocabShard>;
     leaf.requiresGrad = true;
-    const plain = vocabParallelCrossEntropy(leaf, to(), tp, { vocabSize, ...options }); // [tokens, 1]
+    const plain = vocabParallelCrossEntropy(leaf, to(), tp, { ...vocabulary, ...options }); // [tokens, 1]
     backward([plain], [grad]);
     const hidden = tensor(numbers(tokens * hiddenSize, 6), [tokens, 1, hiddenSize], { requiresGrad: true });
-    const own = wide(vocabSize * hiddenSize, 7).subarray(start * hiddenSize, end * hiddenSize);
-    const weight = tensor(own, [end - start, hiddenSize], { requiresGrad: true }) as AnyTensor as Tensor<VocabShard>;
+    const own = new Float32Array(rows * hiddenSize);
+    own.set(wide(vocabSize * hiddenSize, 7).subarray(start * hiddenSize, end * hiddenSize));
+    const weight = tensor(own, [rows, hiddenSize], { requiresGrad: true }) as AnyTensor as Tensor<VocabShard>;
     const fused = vocabParallelLinearCrossEntropy(copyToTensorParallelRegion(hidden, tp), weight, to(), {
       tpGroup: tp,
-      vocabSize,
+      ...vocabulary,
       ...options,
     }); // [tokens, 1]
     backward([fused], [grad]);
-    const logitGrads = gatherVocabulary((leaf.grad as AnyTensor).to('f32') as AnyTensor as Tensor<VocabShard>, vocabSize, tp);
+    const logitGrads = gatherVocabulary((leaf.grad as AnyTensor).to('f32') as AnyTensor as Tensor<VocabShard>, vocabulary, tp);
     return {
       losses: floats(plain),
       logitGrads: floats(logitGrads),
       fused: floats(fused),
       hiddenGrads: floats(hidden.grad),
-      weightGrads: floats(weight.grad),
+      weightGrads: floats(weight.grad).subarray(0, (end - start) * hiddenSize),
     };
   });
 }
