@@ -14,6 +14,7 @@ import torch
 sys.dont_write_bytecode = True  # the repository stays as it was
 
 import attention
+import bert
 import bf16
 import draws
 import elementwise
@@ -52,6 +53,7 @@ def main() -> None:
         write_json(name, make())
     facts = gpt.write()
     llama.write()
+    bert.write()
     write_manifest({"made by": "tools/oracle/make.py", "seed": SEED, "torch": torch.__version__, "numpy": np.__version__, "gpt": facts})
 
 

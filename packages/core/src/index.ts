@@ -166,6 +166,9 @@ export {
 } from '@megatron-ts/training';
 export type { GenerateOptions, ParameterCount, ProgressOptions, RunHeader, StepMetrics } from '@megatron-ts/training';
 export {
+  BertEmbedding,
+  BertModel,
+  bertPresets,
   describedPlace,
   GPTEmbedding,
   GPTModel,
@@ -175,6 +178,7 @@ export {
   LayerNorm,
   LlamaModel,
   llamaPresets,
+  MaskedLanguageHead,
   ParallelAttention,
   ParallelMLP,
   parameterCount,
@@ -188,6 +192,10 @@ export {
 export type {
   Activation,
   AttentionInputs,
+  BertConfig,
+  BertEmbeddingOptions,
+  BertInputs,
+  BertModelOptions,
   DescribedPlaceOptions,
   FullRecompute,
   GPTConfig,
@@ -201,6 +209,7 @@ export type {
   LlamaConfig,
   LlamaModelOptions,
   LocalHeads,
+  MaskedLanguageHeadOptions,
   ModelContext,
   Normalization,
   NormPlacement,

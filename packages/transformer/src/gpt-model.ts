@@ -1,5 +1,4 @@
 import { ConfigError } from '@megatron-ts/errors';
-import { assignLayers } from '@megatron-ts/mesh';
 import type { ProcessGroup } from '@megatron-ts/process-groups';
 import {
   type AnyTensor,
@@ -20,12 +19,12 @@ import type { GPTModelOptions } from './gpt-options.ts';
 import { LanguageModelHead } from './language-model-head.ts';
 import type { LayerNorm } from './layer-norm.ts';
 import { makeNorm } from './normalization.ts';
+import type { AttentionInputs } from './parallel-attention.ts';
+import { placeOf } from './pipeline-place.ts';
 import { type LayerBlock, layerBlocks, recomputedPartsOf } from './recompute-plan.ts';
 import type { RMSNorm } from './rms-norm.ts';
+import { tiedHeadWeight, tiedOver } from './tied-head.ts';
 import { TransformerLayer } from './transformer-layer.ts';
-
-// Both ends of a pipeline draw the tied weight under this name, whatever the path of the model.
-const tiedName = 'embedding.wordEmbeddings.weight';
 
 /**
  * This rank's chunk of a GPT model: the layers that the pipeline gives it, the embeddings in front on the first stage, and the final norm
@@ -49,7 +48,7 @@ export class GPTModel<SP extends boolean = false> extends Module {
     super();
     const options = resolve(given);
     const { hiddenSize, tpGroup, sequenceParallel, norm, normalization, computeDType } = options;
-    const { isFirst, isLast, layers } = placeOf(given);
+    const { isFirst, isLast, layers } = placeOf('GPTModel', given);
     const learnsPositions = given.rotary === undefined;
     this.embedding = isFirst ? new GPTEmbedding<SP>({ ...options, ...options.vocabulary, ...options.tied, learnsPositions }) : undefined;
     this.layers = new Map(layers.map((layer) => [layer, new TransformerLayer<SP>(options.layer)]));
@@ -61,14 +60,14 @@ export class GPTModel<SP extends boolean = false> extends Module {
   }
 
   /** On the last stage, the loss of each token: `tokens` and `targets` (i32) `[s, b]` to `[s, b]`. Other stages ignore `targets`. */
-  override forward(input: AnyTensor, targets: Tensor): Tensor;
+  override forward(input: AnyTensor, targets: Tensor, inputs?: AttentionInputs): Tensor;
   /**
    * Tokens (i32) `[s, b]` on the first stage, else hidden states `[s, b, h]`; to hidden states, or on the last stage to logits
    * `[s, b, v / t]`, cut over the ranks and padded to their `vocabMultiple`.
    */
-  override forward(input: AnyTensor): AnyTensor;
-  override forward(input: AnyTensor, targets?: Tensor): AnyTensor {
-    const hidden = this.throughLayers(this.embedding === undefined ? input : this.embedding.call(input)); // [s, b, h]
+  override forward(input: AnyTensor, targets?: undefined, inputs?: AttentionInputs): AnyTensor;
+  override forward(input: AnyTensor, targets?: Tensor, inputs?: AttentionInputs): AnyTensor {
+    const hidden = this.throughLayers(this.embedding === undefined ? input : this.embedding.call(input), inputs); // [s, b, h]
     if (this.head === undefined || this.finalNorm === undefined) return hidden;
     const normed: AnyTensor = this.finalNorm.call(hidden); // [s, b, h]
     if (targets !== undefined && this.options.fusedLoss) return this.head.call(normed, targets); // [s, b]
@@ -76,12 +75,12 @@ export class GPTModel<SP extends boolean = false> extends Module {
     return targets === undefined ? logits : this.losses(logits, targets);
   }
 
-  private throughLayers(hidden: AnyTensor): AnyTensor {
+  private throughLayers(hidden: AnyTensor, inputs?: AttentionInputs): AnyTensor {
     const layers = [...this.layers.values()];
     return this.blocks.reduce((x: AnyTensor, { count, isRecomputed }) => {
       const block = layers.splice(0, count);
-      const through = (y: AnyTensor): AnyTensor => block.reduce((z: AnyTensor, layer) => layer.call(z), y);
-      return isRecomputed ? recompute(through, [x]) : through(x); // [s, b, h]
+      const through = (y: AnyTensor, also?: AttentionInputs): AnyTensor => block.reduce((z: AnyTensor, layer) => layer.call(z, also), y);
+      return isRecomputed ? recompute(through, [x, inputs]) : through(x, inputs); // [s, b, h]
     }, hidden);
   }
 
@@ -143,7 +142,6 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
   const tpGroup: ProcessGroup = ctx.tp;
   const init: InitRule = { kind: 'normal', std: initStd };
   const outputInit: InitRule = { kind: 'normal', std: initStd / Math.sqrt(2 * numLayers) };
-  const isSpread = tieWordEmbeddings && ctx.pp.size > 1; // the two uses of the tied weight lie on two stages
   return {
     vocabulary: { vocabSize, vocabMultiple },
     maxSequenceLength,
@@ -153,13 +151,12 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
     init,
     tieWordEmbeddings,
     sequenceParallel,
-    isSpread,
     normalization,
     fusedLoss,
     loss,
     paramDType,
     computeDType,
-    tied: tieWordEmbeddings ? { sharedName: tiedName, sharedOver: isSpread ? 'embedding' : undefined } : {},
+    tied: tieWordEmbeddings ? tiedOver(ctx.pp.size) : {},
     norm: { eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
     layer: { ...width, ...headsOf(given), ...kind, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel, recompute: parts },
   };
@@ -170,28 +167,11 @@ function withoutTargets(ignoreIndex: number): ConfigError {
   return new ConfigError('MISSING_OPTION', sentence, { fields: { ignoreIndex } });
 }
 
-interface Place {
-  readonly isFirst: boolean;
-  readonly isLast: boolean;
-  readonly layers: readonly number[];
-}
-
-/** What the pipeline gives this chunk. */
-function placeOf<SP extends boolean>({ ctx: { pp, mesh }, chunk = 0, numLayers }: GPTModelOptions<SP>): Place {
-  const numChunks = mesh.sizes.virtualPp;
-  const layers = assignLayers({ numLayers, numStages: pp.size, numChunks })[pp.rank]?.[chunk];
-  if (layers === undefined) {
-    const sentence = `GPTModel: chunk ${chunk} does not exist; each stage has ${numChunks}. Use 0 to ${numChunks - 1}.`;
-    throw new ConfigError('OUT_OF_RANGE', sentence, { fields: { chunk, numChunks } });
-  }
-  return { isFirst: pp.rank === 0 && chunk === 0, isLast: pp.rank === pp.size - 1 && chunk === numChunks - 1, layers };
-}
-
-/** The head's weight: a second use of the embedding on one stage, a copy of it on two, or a weight of its own. */
+/** The head's weight: the word embedding, or a weight of its own. */
 function headWeight<SP extends boolean>(options: ResolvedOptions<SP>, embedding: GPTEmbedding<SP> | undefined) {
-  const { tieWordEmbeddings, isSpread, tied, vocabulary } = options;
-  if (tieWordEmbeddings && embedding !== undefined) return embedding.wordEmbeddings.weight.tie();
-  return vocabParallelWeight({ ...options, ...vocabulary, ...tied, isPrimary: !isSpread });
+  const { tieWordEmbeddings, tied, vocabulary } = options;
+  if (!tieWordEmbeddings) return vocabParallelWeight({ ...options, ...vocabulary });
+  return tiedHeadWeight(embedding?.wordEmbeddings.weight, { ...options, ...vocabulary, ...tied });
 }
 
 /** What a model says of its heads besides their number. */

@@ -2,6 +2,11 @@
  * Attention, MLP, transformer layer and GPT model.
  * @module @megatron-ts/transformer
  */
+export { BertEmbedding } from './bert-embedding.ts';
+export type { BertEmbeddingOptions } from './bert-embedding.ts';
+export { BertModel } from './bert-model.ts';
+export type { BertInputs } from './bert-model.ts';
+export type { BertConfig, BertModelOptions } from './bert-options.ts';
 export { describedPlace } from './described-place.ts';
 export type { DescribedPlaceOptions } from './described-place.ts';
 export { GPTEmbedding, PositionEmbedding } from './gpt-embedding.ts';
@@ -16,6 +21,8 @@ export { LayerNorm } from './layer-norm.ts';
 export type { LayerNormModuleOptions } from './layer-norm.ts';
 export { LlamaModel } from './llama-model.ts';
 export type { LlamaConfig, LlamaModelOptions } from './llama-model.ts';
+export { MaskedLanguageHead } from './masked-language-head.ts';
+export type { MaskedLanguageHeadOptions } from './masked-language-head.ts';
 export { makeNorm } from './normalization.ts';
 export type { Normalization } from './normalization.ts';
 export { ParallelAttention } from './parallel-attention.ts';
@@ -23,7 +30,7 @@ export type { AttentionInputs, ParallelAttentionOptions } from './parallel-atten
 export { ParallelMLP } from './parallel-mlp.ts';
 export type { Activation, ParallelMLPOptions } from './parallel-mlp.ts';
 export { parameterCount } from './parameter-count.ts';
-export { gptPresets, llamaPresets } from './presets.ts';
+export { bertPresets, gptPresets, llamaPresets } from './presets.ts';
 export { layerBlocks, recomputedParts, recomputedPartsOf } from './recompute-plan.ts';
 export type { FullRecompute, LayerBlock, Recompute, RecomputedPart } from './recompute-plan.ts';
 export { RMSNorm } from './rms-norm.ts';

@@ -20,7 +20,6 @@ import {
 } from '@megatron-ts/tensor-parallel';
 import { HeadNorm, type LocalHeads } from './head-norm.ts';
 import { RotaryAngles, type RotaryOptions } from './rotary.ts';
-import { repeatHeads } from './repeat-heads.ts';
 import { rotateHeads } from './rotate-heads.ts';
 
 /** Options of an attention block. */
@@ -46,6 +45,8 @@ export interface ParallelAttentionOptions<SP extends boolean = false> extends La
   readonly causal?: boolean;
   /** Keys that a causal query sees, its own the last; all by default. */
   readonly window?: number | undefined;
+  /** Factor of the scores; one over the square root of a head's features by default. */
+  readonly scale?: number | undefined;
   /** Share of the attention probabilities that dropout leaves out; 0 by default. */
   readonly attentionDropout?: number;
   /** Whether the projections have biases; true by default. */
@@ -66,6 +67,13 @@ export interface ParallelAttentionOptions<SP extends boolean = false> extends La
 
 /** What attention may be told of the tokens besides their features. */
 export interface AttentionInputs {
+  /**
+   * Segment of each token (i32) `[s, b]` of the whole sequence, such as the documents of a packed row: a token sees only its own. Negative
+   * numbers are padding, which sees nothing and is not seen. All see all by default.
+   */
+  readonly segments?: AnyTensor | undefined;
+  /** Added to the scores of this rank's heads: f32 `[a / t, s, s]`; nothing by default. */
+  readonly bias?: AnyTensor | undefined;
   /** Position of each token (i32) `[s, b]`, for rotations; its row by default. */
   readonly positions?: AnyTensor | undefined;
 }
@@ -89,6 +97,7 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
   private readonly attentionDropout: number;
   private readonly firstHead: number;
   private readonly recompute: boolean;
+  private readonly scale: number | undefined;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: ParallelAttentionOptions<SP>) {
@@ -115,6 +124,7 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
     this.angles = rotary === undefined ? undefined : new RotaryAngles(headDim, rotary);
     this.causal = causal;
     this.window = window;
+    this.scale = options.scale;
     this.computeDType = computeDType;
     this.attentionDropout = attentionDropout;
     this.firstHead = tpGroup.rank * numHeads;
@@ -125,10 +135,11 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
   override forward(x: Tensor<Residual<SP>>, inputs: AttentionInputs = {}): Tensor<Residual<SP>> {
     const qkv = this.turned(this.normed(this.qkv.call(x)), inputs); // [s, b, (a + 2g) · d / t]
     const { heads, causal, window, attentionDropout: p, firstHead, computeDType, recompute } = this;
-    const grouped = repeatHeads(qkv, heads); // [s, b, 3 · a · d / t]
-    const { numHeads } = heads;
-    const settings = { numHeads, causal, window, dropout: { p, firstHead }, computeDType, recompute };
-    const context = selfAttention(grouped, settings); // [s, b, a · d / t]
+    const { numHeads, numKeyValueHeads } = heads;
+    const { segments, bias } = inputs;
+    const sight = { causal, window, segments, bias, scale: this.scale };
+    const settings = { numHeads, numKeyValueHeads, dropout: { p, firstHead }, computeDType, recompute, ...sight };
+    const context = selfAttention(qkv, settings); // [s, b, a · d / t]
     return this.projection.call(context); // [s, b, h]
   }
 

@@ -1,3 +1,4 @@
+import type { BertConfig } from './bert-options.ts';
 import type { GPTConfig } from './gpt-options.ts';
 import type { LlamaConfig } from './llama-model.ts';
 import type { RotaryOptions } from './rotary.ts';
@@ -58,3 +59,13 @@ export const llamaPresets = {
   'llama3.1-70b': llama3(scaled, [80, 8192, 64, 28672]),
   'llama3-405b': llama3(scaled, [126, 16384, 128, 53248]),
 } as const satisfies Readonly<Record<string, LlamaConfig>>;
+
+function bert([numLayers, hiddenSize, numAttentionHeads]: readonly [number, number, number]) {
+  return { vocabSize: 30_522, maxSequenceLength: 512, numLayers, hiddenSize, numAttentionHeads } satisfies BertConfig;
+}
+
+/** Published sizes of BERT models: `new BertModel({ ctx, ...bertPresets['bert-large'] })`. @source Devlin et al. 2019, section 3 */
+export const bertPresets = {
+  'bert-base': bert([12, 768, 12]),
+  'bert-large': bert([24, 1024, 16]),
+} as const satisfies Readonly<Record<string, BertConfig>>;

@@ -26,6 +26,8 @@ export interface TransformerLayerOptions<SP extends boolean = false> extends Lay
   readonly numKeyValueHeads?: number | undefined;
   /** Features of a head; hiddenSize / numAttentionHeads by default. */
   readonly headDim?: number | undefined;
+  /** Factor of the scores; one over the square root of a head's features by default. */
+  readonly scale?: number | undefined;
   /** Turns queries and keys by their positions; not by default. */
   readonly rotary?: RotaryOptions | undefined;
   /** Whether each query and each key is normed; false by default. */

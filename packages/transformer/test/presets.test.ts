@@ -1,5 +1,14 @@
 import { memoryStats } from '@megatron-ts/tensor';
-import { describedPlace, GPTModel, gptPresets, LlamaModel, llamaPresets, parameterCount } from '@megatron-ts/transformer';
+import {
+  BertModel,
+  bertPresets,
+  describedPlace,
+  GPTModel,
+  gptPresets,
+  LlamaModel,
+  llamaPresets,
+  parameterCount,
+} from '@megatron-ts/transformer';
 import { describe, expect, it } from 'vitest';
 
 /** Numbers of parameters of the published weights, to the last one. */
@@ -44,6 +53,16 @@ describe('presets of Llama models', () => {
     for (const place of [{}, { tensorModelParallelSize: 16, rank: 5 }])
       expect(parameterCount(new LlamaModel({ ctx: describedPlace(place), ...llamaPresets[name as keyof typeof llamas] }))).toBe(count);
     expect(memoryStats().liveBytes).toBe(before);
+  });
+});
+
+describe('presets of BERT models', () => {
+  // Weights at https://huggingface.co/google-bert with the head of masked tokens: no pooler, no head of next sentences.
+  it.each([
+    ['bert-base', 109_514_298],
+    ['bert-large', 335_174_458],
+  ] as const)('%s has %i parameters, as the published weights', (name, count) => {
+    expect(parameterCount(new BertModel({ ctx: describedPlace(), ...bertPresets[name] }))).toBe(count);
   });
 });
 

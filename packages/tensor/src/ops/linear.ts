@@ -36,7 +36,7 @@ export function linear(
 export function linear(
   x: Tensor,
   weight: Tensor<Sharded<'tp', 'vocab'>>,
-  bias?: undefined,
+  bias?: Tensor<Sharded<'tp', 'vocab'>>,
   options?: ComputeOptions,
 ): Tensor<Sharded<'tp', 'vocab'>>;
 /** For a hidden shard and a weight cut by input features: each rank gets a summand. */

@@ -2,8 +2,8 @@ import { Adam, globalGradNorm } from '@megatron-ts/optimizer';
 import { runSchedule } from '@megatron-ts/pipeline-parallel';
 import { initializeModelParallel, type ParallelContext } from '@megatron-ts/process-groups';
 import { oneForwardOneBackward } from '@megatron-ts/schedule';
-import { type Tensor, tensor } from '@megatron-ts/tensor';
-import { GPTModel, LlamaModel } from '@megatron-ts/transformer';
+import { type AnyTensor, type Module, type Tensor, tensor } from '@megatron-ts/tensor';
+import { BertModel, GPTModel, LlamaModel } from '@megatron-ts/transformer';
 import { type Stored, stored } from '../../../tensor-parallel/test/ranks/observe.ts';
 
 /** One step of a model on one layout, as this rank saw it. */
@@ -42,24 +42,57 @@ interface Place {
   readonly sequenceParallel: boolean;
 }
 
+/** A microbatch as every stage gets it. */
+interface Microbatch {
+  readonly input: Tensor;
+  readonly targets: Tensor;
+  /** Documents of each row, the last tokens of the second row being padding. */
+  readonly segments: Tensor;
+  readonly tokenTypes: Tensor;
+}
+
+interface Family {
+  readonly build: (place: Place) => GPTModel<boolean> | BertModel<boolean>;
+  readonly forward: (chunk: Module, input: AnyTensor, microbatch: Microbatch) => AnyTensor;
+}
+
+const callGPT: Family['forward'] = (chunk, input) => (chunk as GPTModel<boolean>).call(input);
+
 /** Models by name. */
-export const models = {
-  'Llama with two keys and values': (place: Place) =>
-    new LlamaModel<boolean>({ ...sizes, numKeyValueHeads: 2, ffnHiddenSize: 48, ...place }),
-  'one key and value, normed heads, rotated neighbours, squared ReLU, tied': (place: Place) =>
-    new GPTModel<boolean>({
-      ...sizes,
-      numKeyValueHeads: 1,
-      headDim: 8,
-      qkNorm: true,
-      rotary: { fraction: 0.5, interleaved: true },
-      activation: 'squaredRelu',
-      ...place,
-    }),
+export const models: Readonly<Record<ModelName, Family>> = {
+  'Llama with two keys and values, of packed documents': {
+    build: (place) => new LlamaModel<boolean>({ ...sizes, numKeyValueHeads: 2, ffnHiddenSize: 48, ...place }),
+    forward: (chunk, input, { segments }) => (chunk as GPTModel<boolean>).call(input, undefined, { segments }),
+  },
+  'one key and value, normed heads, rotated neighbours, squared ReLU, tied': {
+    build: (place) =>
+      new GPTModel<boolean>({
+        ...sizes,
+        numKeyValueHeads: 1,
+        headDim: 8,
+        qkNorm: true,
+        rotary: { fraction: 0.5, interleaved: true },
+        activation: 'squaredRelu',
+        ...place,
+      }),
+    forward: callGPT,
+  },
+  'BERT with padding, norms behind': {
+    build: (place) => new BertModel<boolean>({ ...sizes, ...place }),
+    forward: (chunk, input, { segments, tokenTypes }) => (chunk as BertModel<boolean>).call(input, { segments, tokenTypes }),
+  },
+  'BERT, norms before': {
+    build: (place) => new BertModel<boolean>({ ...sizes, normPlacement: 'pre', ...place }),
+    forward: (chunk, input, { tokenTypes }) => (chunk as BertModel<boolean>).call(input, { tokenTypes }),
+  },
 };
 
 /** Names of models. */
-export type ModelName = keyof typeof models;
+export type ModelName =
+  | 'Llama with two keys and values, of packed documents'
+  | 'one key and value, normed heads, rotated neighbours, squared ReLU, tied'
+  | 'BERT with padding, norms behind'
+  | 'BERT, norms before';
 
 /** Names of layouts. */
 export type LayoutName = keyof typeof layouts;
@@ -79,18 +112,32 @@ export async function layoutSteps(size: number): Promise<LayoutSteps> {
     const ranks = Array.from({ length: tp * pp }, (_, i) => first + i);
     if (tp * pp > size) continue;
     await using ctx = await initializeModelParallel({ ranks, tensorModelParallelSize: tp, pipelineModelParallelSize: pp, seed: 5 });
-    for (const [name, build] of Object.entries(models))
-      found[name as ModelName][layout as LayoutName] = step(build({ ctx, sequenceParallel }), ctx);
+    for (const [name, { build, forward }] of Object.entries(models))
+      found[name as ModelName][layout as LayoutName] = step(build({ ctx, sequenceParallel }), { ctx, forward });
   }
   return found;
 }
 
-function tokensOf(microbatch: number, shift: number): Tensor {
-  const walk = Int32Array.from({ length: seq * batch }, (_, i) => (7 * i * i + 3 * i + 11 * microbatch + shift) % sizes.vocabSize);
-  return tensor(walk, [seq, batch]);
+function rowsOf(valueOf: (token: number, sample: number) => number): Tensor {
+  const values = Int32Array.from({ length: seq * batch }, (_, i) => valueOf(Math.floor(i / batch), i % batch));
+  return tensor(values, [seq, batch]);
 }
 
-function step(model: GPTModel<boolean>, ctx: ParallelContext): LayoutStep {
+function microbatchOf(number: number): Microbatch {
+  const word = (shift: number) => (token: number, sample: number) =>
+    (7 * token * token + 3 * sample + 11 * number + shift) % sizes.vocabSize;
+  return {
+    input: rowsOf(word(0)),
+    targets: rowsOf(word(5)),
+    segments: rowsOf((token, sample) => (sample === 0 ? Math.floor(token / 3) : token < 5 ? 0 : -1)),
+    tokenTypes: rowsOf((token) => (token < 4 ? 0 : 1)),
+  };
+}
+
+function step(
+  model: GPTModel<boolean> | BertModel<boolean>,
+  { ctx, forward }: { ctx: ParallelContext; forward: Family['forward'] },
+): LayoutStep {
   model.initialize(ctx);
   const optimizer = new Adam(model.parameters(), { lr: 1e-2 });
   const initial = stored(model, (parameter) => parameter);
@@ -100,7 +147,8 @@ function step(model: GPTModel<boolean>, ctx: ParallelContext): LayoutStep {
       ctx,
       schedule,
       chunks: [model],
-      microbatches: [0, 1].map((microbatch) => ({ input: tokensOf(microbatch, 0), targets: tokensOf(microbatch, 5) })),
+      microbatches: [0, 1].map(microbatchOf),
+      forwardStep: forward,
       lossOf: (output, { targets }) => model.lossOf(output, targets),
     });
     const gradNorm = globalGradNorm(model.parameters(), { ctx });
