@@ -386,6 +386,9 @@ export declare function attention(operands: Uint32Array, settings: Uint32Array, 
 /** The gradients of the same operands; saved [out, lse, grad]. outs: dq, then dkv where there is kv, then dBias where it is wanted. */
 export declare function attentionBackward(operands: Uint32Array, saved: Uint32Array, settings: Uint32Array, dropout: number, scale: number, wantsBias: boolean, outs: Uint32Array): void
 
+/** Turns the q and k heads of x [seq, batch, (heads + 2 keyHeads) * headDim] by the rows of table [positions, rotated], cosines then sines, that positions [seq, batch] (i32, 0 for those of the sequence) name. settings [seq, batch, heads, keyHeads, headDim, rotated, interleaved, back]. */
+export declare function rotary(x: number, table: number, positions: number, settings: Uint32Array): number
+
 /** The largest logit of each row of [rows, cols]. */
 export declare function ceRowMax(logits: number, loss: Float64Array): number
 
@@ -403,9 +406,6 @@ export declare function ceLoss(stats: number, max: number, targets: number, loss
 
 /** In place: exp becomes the gradient of its row's loss times grad[row]; max and stats are those of all ranks together. */
 export declare function ceBackward(exp: number, stats: number, max: number, targets: number, grad: number, loss: Float64Array): void
-
-/** Turns the q and k heads of x [seq, batch, (heads + 2 keyHeads) * headDim] by the rows of table [positions, rotated], cosines then sines, that positions [seq, batch] (i32, 0 for those of the sequence) name. settings [seq, batch, heads, keyHeads, headDim, rotated, interleaved, back]. */
-export declare function rotary(x: number, table: number, positions: number, settings: Uint32Array): number
 
 /** `batch` products: a [m, k] or [k, m] times b [k, n] or [n, k] gives [batch, m, n] of a's type; layout [batch, m, n, k, aBatchStride, bBatchStride, transA, transB]. */
 export declare function matmul(a: number, b: number, layout: Uint32Array, compute?: number): number
