@@ -142,6 +142,21 @@ describe('crossAttention', () => {
     });
   });
 
+  it('has the same bits over keys that an attention makes again as backward asks', () => {
+    const grads = [false, true].map((recompute) =>
+      scope(() => {
+        const [q, qkv] = [leaf([5, 2, 8], 1), leaf([7, 2, 48], 2)];
+        const out = scope(() => {
+          const kv = selfAttention(qkv, { numHeads: 4, causal: true, recompute });
+          return crossAttention(q, kv, { numHeads: 2 });
+        });
+        backward([out], [tensor(wave([5, 2, 8], 7), [5, 2, 8])]);
+        return [q, qkv].map(({ grad }) => values(grad));
+      }),
+    );
+    grads[0]?.forEach((grad, i) => expectBitwise(grads[1]?.[i] ?? [], grad));
+  });
+
   it('refuses what does not fit', () => {
     scope(() => {
       const q = leaf([5, 2, 8], 1);

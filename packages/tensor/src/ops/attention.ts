@@ -71,13 +71,10 @@ interface Plan<P extends Whole> {
   readonly of: Tensor<P>;
 }
 
-/** The engine's words for what is read; they stand until the next call. */
+/** The engine's words for what is read; they stand until the next call. A handle may be made again by an attention of its own. */
 function handlesOf({ q, kv, querySegments, keySegments }: AttentionOperands, bias: AnyTensor | undefined): Uint32Array {
-  handles[0] = q.handle;
-  handles[1] = kv?.handle ?? 0;
-  handles[2] = querySegments?.handle ?? 0;
-  handles[3] = keySegments?.handle ?? 0;
-  handles[4] = bias?.handle ?? 0;
+  const read = [q.handle, kv?.handle ?? 0, querySegments?.handle ?? 0, keySegments?.handle ?? 0, bias?.handle ?? 0];
+  handles.set(read);
   return handles;
 }
 
