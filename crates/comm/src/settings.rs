@@ -35,6 +35,8 @@ pub struct Settings {
     pub yields: u32,
     /// Bytes of one staging chunk; None chooses by the size of the world. For tests.
     pub chunk: Option<usize>,
+    /// Whether a rank may read a long message from its sender's memory, where the system allows it.
+    pub reads: bool,
     /// How many operations the flight recorder keeps, rounded up to a power of two; None keeps them all.
     pub recorded: Option<usize>,
     /// Where the flight records go when the world fails; None writes none.
@@ -68,6 +70,7 @@ impl Settings {
             spins: if local > cores { 0 } else { SPINS },
             yields: if local > cores { CROWDED_YIELDS } else { YIELDS },
             chunk: None,
+            reads: true,
             recorded: Some(RECORDED),
             recorder_dir: None,
             recorder_on_slow: false,

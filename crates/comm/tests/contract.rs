@@ -20,12 +20,14 @@ trait Arena {
 /// Processes on shared memory.
 struct Processes {
     test: &'static str,
+    /// Whether they may read each other's memory.
+    reads: bool,
 }
 
 impl Arena for Processes {
     fn play(&self, size: u32, run: u32, chunk: Option<usize>) -> Vec<u64> {
         let ended = play_run(self.test, size, run, |seat| {
-            let world = seat.join_with(Settings { chunk, ..seat.settings() });
+            let world = seat.join_with(Settings { chunk, reads: self.reads, ..seat.settings() });
             seat.say(&keep(&world, seat.rank, size, SEED).to_string());
             world.leave();
         });
@@ -76,7 +78,12 @@ fn check(arena: &dyn Arena, sizes: &[u32]) {
 
 #[test]
 fn processes_on_shared_memory_keep_the_contract() {
-    check(&Processes { test: "processes_on_shared_memory_keep_the_contract" }, &[2, 3, 4]);
+    check(&Processes { test: "processes_on_shared_memory_keep_the_contract", reads: true }, &[2, 3, 4]);
+}
+
+#[test]
+fn processes_that_may_not_read_each_others_memory_keep_the_contract() {
+    check(&Processes { test: "processes_that_may_not_read_each_others_memory_keep_the_contract", reads: false }, &[2, 3]);
 }
 
 #[test]

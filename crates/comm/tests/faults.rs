@@ -253,6 +253,57 @@ fn messages_sent_round_a_ring_that_nobody_receives_are_named_as_a_circle() {
     expect(verdict(&ended, &[]), "TIMEOUT [0, 1, 2] ", &links);
 }
 
+/// A message so long that the receiver reads it from the sender's memory, where the system allows that.
+fn long_message(peer: usize, is_send: bool) -> Request {
+    let (one, none) = (vec![(peer, floats(&vec![1.0; 4 << 20]))], Vec::new());
+    let (sends, receives) = if is_send { (one, none) } else { (none, one) };
+    Request::Exchange { sends, receives, kind: if is_send { Kind::Send } else { Kind::Receive } }
+}
+
+#[test]
+fn a_sender_killed_while_its_memory_is_read_is_named() {
+    let ended = play("a_sender_killed_while_its_memory_is_read_is_named", 2, |seat| {
+        fail_in(seat, seat.settings(), |_, group| {
+            if seat.rank == 1 {
+                std::thread::spawn(|| {
+                    std::thread::sleep(Duration::from_millis(30));
+                    kill_self();
+                });
+            }
+            loop {
+                complete(group, long_message(1 - seat.rank as usize, seat.rank == 1))?;
+            }
+        });
+    });
+    expect(verdict(&ended, &[1]), "PEER_LOST [1] ", &["rank 1 (pid ", ") exited while rank 0 was in recv#"]);
+}
+
+#[test]
+fn a_message_whose_sender_gave_it_up_is_not_delivered() {
+    let ended = play("a_message_whose_sender_gave_it_up_is_not_delivered", 2, |seat| {
+        let settings = Settings { timeout: Duration::from_millis(400), ..seat.settings() };
+        fail_in(seat, settings, |world, _| {
+            let pipe = world.open("pp", &seat.everyone()).unwrap();
+            complete(&pipe, Request::Barrier)?;
+            if seat.rank == 1 {
+                let work = pipe.submit(long_message(0, true), Label::EMPTY).unwrap();
+                pipe.close();
+                assert_eq!(work.wait(None).unwrap_err().code, Code::Aborted);
+            }
+            let aside = world.open("dp", &seat.everyone()).unwrap();
+            complete(&aside, Request::Barrier)?;
+            if seat.rank == 0 {
+                return complete(&pipe, long_message(1, false));
+            }
+            while world.failure().is_none() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(world.failure().unwrap())
+        });
+    });
+    expect(verdict(&ended, &[]), "TIMEOUT [1] ", &["recv#1"]);
+}
+
 #[test]
 fn one_rank_reports_the_failure_with_a_table_of_all() {
     let ended = play("one_rank_reports_the_failure_with_a_table_of_all", 4, |seat| {

@@ -1,16 +1,25 @@
 //! A pair of ranks of one group: a small ring of slots in each direction, claimed by whoever exchanges first.
+//!
+//! A message that does not fit into the ring is lent: one slot says where the sender has it, and the receiver reads it from there, so that
+//! its bytes move once. Where the system does not allow that the receiver says so, and all messages go through the slots.
 
+use super::platform;
 use super::region::{Purpose, Region};
 use super::segment::{Segment, load_words, store_words};
 use crate::backend::GroupSpec;
 use crate::descriptor::{Descriptor, ShortText, Signature};
 use crate::operation::Fault;
+use std::io;
 use std::mem::size_of;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 /// Slots of a ring.
 const SLOTS: u64 = 4;
+
+/// `SlotHead::lent` of a message whose bytes are in slots, and of a loan that was called back.
+const IN_SLOTS: u64 = 0;
+const CALLED_BACK: u64 = u64::MAX;
 
 /// Slots written and slots read since the beginning, each counted by one rank.
 #[repr(C, align(128))]
@@ -20,6 +29,8 @@ struct Counter(AtomicU64);
 struct Ring {
     written: Counter,
     read: Counter,
+    /// 1 once the receiver has found that it cannot read the sender's memory.
+    refused: AtomicU32,
     heads: [SlotHead; SLOTS as usize],
 }
 
@@ -29,6 +40,33 @@ struct SlotHead {
     sequence: AtomicU64,
     signature: [AtomicU64; 2],
     label: [AtomicU64; 6],
+    /// Where the sender has the message that it lends.
+    lent: AtomicU64,
+}
+
+/// What the next unread slot of a message says.
+pub struct Head {
+    pub message: Descriptor,
+    /// The address of a message that is lent.
+    pub lent: Option<u64>,
+}
+
+/// What became of a loan.
+pub enum Loan {
+    Open,
+    /// The receiver has read the message.
+    Read,
+    /// The receiver cannot read it.
+    Refused,
+}
+
+/// How the bytes of messages move.
+#[derive(Clone, Copy)]
+pub struct Slots {
+    /// Bytes of one slot.
+    pub payload: usize,
+    /// Whether messages that do not fit into the ring may be lent.
+    pub lends: bool,
 }
 
 /// This rank's end of the channel to one peer.
@@ -37,6 +75,8 @@ pub struct Channel {
     spec: Arc<GroupSpec>,
     pub peer: usize,
     payload: usize,
+    /// Whether messages may be lent.
+    lends: bool,
     region: OnceLock<Region>,
     /// Messages that were started, and that have ended, in each direction: a message waits for its turn.
     sends: Turns,
@@ -66,8 +106,8 @@ impl Turns {
 }
 
 impl Channel {
-    pub fn new(segment: Arc<Segment>, spec: Arc<GroupSpec>, peer: usize, payload: usize) -> Self {
-        Self { segment, spec, peer, payload, region: OnceLock::new(), sends: Turns::default(), receives: Turns::default() }
+    pub fn new(segment: Arc<Segment>, spec: Arc<GroupSpec>, peer: usize, Slots { payload, lends }: Slots) -> Self {
+        Self { segment, spec, peer, payload, lends, region: OnceLock::new(), sends: Turns::default(), receives: Turns::default() }
     }
 
     pub fn turns(&self, is_send: bool) -> &Turns {
@@ -80,7 +120,7 @@ impl Channel {
     }
 
     fn ring_bytes(&self) -> usize {
-        size_of::<Ring>().saturating_add((SLOTS as usize).saturating_mul(self.payload)).next_multiple_of(super::platform::PAGE)
+        size_of::<Ring>().saturating_add((SLOTS as usize).saturating_mul(self.payload)).next_multiple_of(platform::PAGE)
     }
 
     /// Whether the channel is connected; false while the peer is reserving its memory.
@@ -112,37 +152,73 @@ impl Channel {
         base.wrapping_add(size_of::<Ring>() + (number % SLOTS) as usize * self.payload)
     }
 
-    /// Writes one slot of a message; false when the ring is full.
-    ///
-    /// # Safety
-    /// `source` is good for `length` bytes, which are at most `payload`.
-    pub unsafe fn write(&self, message: &Descriptor, source: *const u8, length: usize) -> bool {
-        let (Some(ring), Some(base)) = (self.ring(true), self.ring_base(true)) else { return false };
+    /// Whether a message of `bytes` is lent; false once the peer has refused one.
+    pub fn is_to_lend(&self, bytes: usize) -> bool {
+        bytes > SLOTS as usize * self.payload && self.ring(true).is_some_and(|ring| ring.refused.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Takes the next slot for `message`, has it filled, and tells the peer; None when the ring is full.
+    fn post(&self, message: &Descriptor, lent: u64, fill: impl FnOnce(*mut u8)) -> Option<u64> {
+        let (ring, base) = (self.ring(true)?, self.ring_base(true)?);
         let number = ring.written.0.load(Ordering::Relaxed);
         if number - ring.read.0.load(Ordering::Acquire) == SLOTS {
-            return false;
+            return None;
         }
         let head = &ring.heads[(number % SLOTS) as usize];
         head.sequence.store(message.sequence, Ordering::Relaxed);
         store_words(&head.signature, &message.signature.pack());
         store_words(&head.label, &message.label.0);
-        // SAFETY: the receiver has read this slot, or never used it, and will not look before `written` says so.
-        unsafe { std::ptr::copy_nonoverlapping(source, self.slot(base, number), length) };
+        head.lent.store(lent, Ordering::Relaxed);
+        fill(self.slot(base, number));
         ring.written.0.store(number + 1, Ordering::Release);
         self.segment.ring(self.spec.ranks[self.peer]);
-        true
+        Some(number)
     }
 
-    /// What the next unread slot says of its message; None when there is none.
-    pub fn peek(&self, group: ShortText<4>) -> Option<Descriptor> {
+    /// Writes one slot of a message; false when the ring is full.
+    ///
+    /// # Safety
+    /// `source` is good for `length` bytes, which are at most `payload`.
+    pub unsafe fn write(&self, message: &Descriptor, source: *const u8, length: usize) -> bool {
+        // SAFETY: the receiver has read this slot, or never used it, and will not look before it is told.
+        self.post(message, IN_SLOTS, |slot| unsafe { std::ptr::copy_nonoverlapping(source, slot, length) }).is_some()
+    }
+
+    /// Lends the message at `source` to the peer; returns the slot that says so, or None when the ring is full.
+    pub fn lend(&self, message: &Descriptor, source: *const u8) -> Option<u64> {
+        self.post(message, source as u64, |_| ())
+    }
+
+    /// What became of the message lent in slot `number`.
+    pub fn loan(&self, number: u64) -> Loan {
+        match self.ring(true) {
+            Some(ring) if ring.read.0.load(Ordering::Acquire) <= number => Loan::Open,
+            Some(ring) if ring.refused.load(Ordering::Relaxed) > 0 => Loan::Refused,
+            _ => Loan::Read,
+        }
+    }
+
+    /// Ends the loan in slot `number`: what the peer reads from now on is not the message.
+    pub fn call_back(&self, number: u64) {
+        if let Some(ring) = self.ring(true) {
+            ring.heads[(number % SLOTS) as usize].lent.store(CALLED_BACK, Ordering::Relaxed);
+            // Either the peer sees this, or it has read before the memory changes.
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// What the next unread slot says of its message; None when there is none, or when its sender has given up.
+    pub fn peek(&self, group: ShortText<4>) -> Option<Head> {
         let ring = self.ring(false)?;
         let number = ring.read.0.load(Ordering::Relaxed);
         if ring.written.0.load(Ordering::Acquire) == number {
             return None;
         }
         let head = &ring.heads[(number % SLOTS) as usize];
-        let signature = Signature::unpack(load_words(&head.signature))?;
-        Some(Descriptor { group, sequence: head.sequence.load(Ordering::Relaxed), signature, label: ShortText(load_words(&head.label)) })
+        let lent = head.lent.load(Ordering::Relaxed);
+        let signature = Signature::unpack(load_words(&head.signature)).filter(|_| lent != CALLED_BACK)?;
+        let (sequence, label) = (head.sequence.load(Ordering::Relaxed), ShortText(load_words(&head.label)));
+        Some(Head { message: Descriptor { group, sequence, signature, label }, lent: Some(lent).filter(|&lent| lent != IN_SLOTS) })
     }
 
     /// Reads the next slot, which `peek` has shown to be there.
@@ -154,7 +230,42 @@ impl Channel {
         let number = ring.read.0.load(Ordering::Relaxed);
         // SAFETY: the sender has written this slot and will not touch it before `read` says so.
         unsafe { std::ptr::copy_nonoverlapping(self.slot(base, number), target, length) };
-        ring.read.0.store(number + 1, Ordering::Release);
+        self.release();
+    }
+
+    /// Reads up to `length` bytes at `address` of the peer, which has lent them; returns how many were read.
+    ///
+    /// # Safety
+    /// `target` is good for `length` bytes, which nobody else uses.
+    pub unsafe fn borrow(&self, address: u64, target: *mut u8, length: usize) -> io::Result<usize> {
+        let rank = self.spec.ranks[self.peer];
+        let (peer, own) = (self.segment.rank_cell(rank), self.segment.rank_cell(self.segment.rank));
+        // A process id means nothing in another namespace.
+        if !self.lends || peer.namespace.load(Ordering::Relaxed) != own.namespace.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        // SAFETY: the caller's promise.
+        unsafe { platform::read_process(peer.pid.load(Ordering::Relaxed), address, target, length) }
+    }
+
+    /// Whether what was borrowed so far is the message: its sender neither died nor called it back.
+    pub fn is_lent(&self, group: ShortText<4>) -> bool {
+        fence(Ordering::SeqCst);
+        self.segment.memory.is_held(self.spec.ranks[self.peer]) && self.peek(group).is_some()
+    }
+
+    /// Gives the next slot back to its sender.
+    pub fn release(&self) {
+        let Some(ring) = self.ring(false) else { return };
+        ring.read.0.fetch_add(1, Ordering::Release);
         self.segment.ring(self.spec.ranks[self.peer]);
+    }
+
+    /// Gives the slot of a loan back unread: the sender shall write this message, and all to come, into slots.
+    pub fn refuse(&self) {
+        if let Some(ring) = self.ring(false) {
+            ring.refused.store(1, Ordering::Relaxed);
+            self.release();
+        }
     }
 }

@@ -15,6 +15,7 @@ mod reduce_scatter;
 mod region;
 mod scatter;
 mod segment;
+mod transfer;
 
 use crate::backend::{Backend, Bell, ControlPlane, GroupSpec, Transport};
 use crate::chunks::LINE;
@@ -27,7 +28,7 @@ use all_gather::AllGather;
 use all_reduce::AllReduce;
 use all_to_all::AllToAll;
 use broadcast::{Barrier, Broadcast};
-use channel::Channel;
+use channel::{Channel, Slots};
 use collective::{Collective, Staged};
 use exchange::Exchange;
 use line::LineSlot;
@@ -46,6 +47,8 @@ pub struct ShmBackend {
     /// For each rank a watch, where its process id means anything here.
     watches: Vec<Option<ProcessWatch>>,
     chunk: Option<usize>,
+    /// Whether ranks may read each other's memory.
+    reads: bool,
 }
 
 impl ShmBackend {
@@ -62,7 +65,7 @@ impl ShmBackend {
             watch.filter(|_| segment.memory.is_held(rank))
         };
         let watches = (0..size).map(watch).collect();
-        Ok(Arc::new(Self { segment: Arc::new(segment), watches, chunk: settings.chunk }))
+        Ok(Arc::new(Self { segment: Arc::new(segment), watches, chunk: settings.chunk, reads: settings.reads }))
     }
 
     /// Bytes of a staging chunk. A rank stages about as much in each of its groups, less in larger worlds: a container's
@@ -103,7 +106,7 @@ impl Backend for ShmBackend {
             segment: Arc::clone(&self.segment),
             slot: Arc::new(slot),
             channels,
-            slot_bytes: self.slot_bytes(),
+            slots: Slots { payload: self.slot_bytes(), lends: self.reads },
             spec: Arc::clone(spec),
         })
     }
@@ -116,7 +119,7 @@ struct ShmTransport {
     slot: Arc<LineSlot>,
     /// By peer, made when first used.
     channels: Vec<OnceLock<Arc<Channel>>>,
-    slot_bytes: usize,
+    slots: Slots,
 }
 
 impl ShmTransport {
@@ -125,7 +128,7 @@ impl ShmTransport {
     }
 
     fn channel(&self, peer: usize) -> Arc<Channel> {
-        let make = || Arc::new(Channel::new(Arc::clone(&self.segment), Arc::clone(&self.spec), peer, self.slot_bytes));
+        let make = || Arc::new(Channel::new(Arc::clone(&self.segment), Arc::clone(&self.spec), peer, self.slots));
         Arc::clone(self.channels[peer].get_or_init(make))
     }
 }

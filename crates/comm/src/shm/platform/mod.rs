@@ -1,4 +1,4 @@
-//! The seam to the operating system: nothing above it knows which one it runs on. Five concerns, the same on every system:
+//! The seam to the operating system: nothing above it knows which one it runs on. Six concerns, the same on every system:
 //!
 //! * **map**: [`Memory`] is what the ranks of a world share. One creates it and gives it a [`Name`], the others open it;
 //!   parts of it are reserved, mapped and discarded. [`PAGE`], [`room`], [`place`], [`name_of`] and [`ENLARGE`] serve sizes and
@@ -8,6 +8,7 @@
 //! * **is alive**: a rank holds a byte of the memory for as long as it lives ([`Memory::hold`], [`Memory::is_held`]), and a
 //!   [`ProcessWatch`] sees a process end where ids of processes mean anything ([`process_namespace`]).
 //! * **die with parent**: [`die_with_parent`].
+//! * **read**: [`read_process`] reads the memory of another rank's process, where the system has that and allows it.
 //!
 //! | | Linux | macOS | Windows |
 //! |---|---|---|---|
@@ -15,8 +16,9 @@
 //! | wait, wake | futexes | shared waits on addresses | `polling` |
 //! | is alive | file locks, pidfds | file locks, kqueues | named objects, process handles |
 //! | die with parent | the kernel's signal | a thread on a kqueue | a thread on the parent's handle |
+//! | read | `process_vm_readv` | `unreadable` | `unreadable` |
 //!
-//! `unix` is what Linux and macOS share, `polling` does without the system's help, `elsewhere` refuses.
+//! `unix` is what Linux and macOS share, `polling` does without the system's help, `unreadable` and `elsewhere` refuse.
 
 #[cfg(any(target_os = "linux", target_os = "macos", target_os = "windows"))]
 mod parent;
@@ -24,6 +26,8 @@ mod parent;
 mod polling;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod unix;
+#[cfg(not(target_os = "linux"))]
+mod unreadable;
 
 #[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "windows")))]
 #[path = "elsewhere.rs"]
@@ -42,6 +46,6 @@ mod system;
 mod tests;
 
 pub use system::{
-    ENLARGE, Mapping, Memory, Name, PAGE, ProcessWatch, die_with_parent, name_of, place, process_namespace, room, supported, wait, wake,
-    watch,
+    ENLARGE, Mapping, Memory, Name, PAGE, ProcessWatch, die_with_parent, is_absence, is_refusal, name_of, place, process_namespace,
+    read_process, room, supported, wait, wake, watch,
 };

@@ -3,7 +3,9 @@
 pub mod address;
 mod memory;
 mod process;
+mod reading;
 
 pub use super::unix::{Mapping, Memory, Name, name_of, place, room, supported, wait, wake};
 pub use memory::{ENLARGE, PAGE, PREFAULT, directory};
 pub use process::{ProcessWatch, die_with_parent, process_namespace, watch};
+pub use reading::{is_absence, is_refusal, read_process};

@@ -5,5 +5,6 @@ mod memory;
 mod process;
 
 pub use super::unix::{Mapping, Memory, Name, name_of, place, room, supported, wait, wake};
+pub use super::unreadable::{is_absence, is_refusal, read_process};
 pub use memory::{ENLARGE, PAGE, PREFAULT, directory};
 pub use process::{ProcessWatch, die_with_parent, process_namespace, watch};

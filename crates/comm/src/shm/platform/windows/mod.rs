@@ -7,6 +7,7 @@ mod presence;
 mod process;
 
 pub use super::polling::{wait, wake};
+pub use super::unreadable::{is_absence, is_refusal, read_process};
 pub use memory::{ENLARGE, Mapping, Memory, Name, PAGE, name_of, place, room};
 pub use process::{ProcessWatch, die_with_parent, process_namespace, watch};
 
