@@ -1,7 +1,7 @@
 import { engine, inSpan } from '@megatron-ts/tensor';
 
-/** Operations started in a step and not yet waited for. */
-const open = new Set<Work<unknown>>();
+/** Operations started in a step and not yet waited for, in any order; each knows its place. */
+const open: Work<unknown>[] = [];
 
 /** What an operation under way is made of. */
 export interface WorkParts {
@@ -19,6 +19,7 @@ export class Work<T> {
   private readonly value: T;
   private readonly deadline: number | undefined;
   private failure: Error | undefined = undefined;
+  private place = -1;
 
   /** Collectives make it. */
   constructor(label: string, value: T, { id, timeoutMs }: WorkParts = {}) {
@@ -26,7 +27,16 @@ export class Work<T> {
     this.value = value;
     this.id = id;
     this.deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
-    if (id !== undefined) open.add(this);
+    if (id !== undefined) this.place = open.push(this) - 1;
+  }
+
+  /** Closes the gap that this operation leaves among the open ones, unless they were forgotten. */
+  private leave(): void {
+    if (open[this.place] !== this) return;
+    const last = open.pop() as Work<unknown>;
+    if (last === this) return;
+    last.place = this.place;
+    open[this.place] = last;
   }
 
   /**
@@ -38,7 +48,7 @@ export class Work<T> {
     const { id } = this;
     if (id === undefined) return this.value;
     this.id = undefined;
-    open.delete(this);
+    this.leave();
     try {
       const left = this.deadline === undefined ? 0 : Math.max(1, this.deadline - performance.now());
       inSpan(
@@ -75,7 +85,7 @@ export class Work<T> {
 
 /** Operations that were started and never waited for; they are forgotten. */
 export function takeUnwaited(): string[] {
-  const labels = [...open].map(({ label }) => label);
-  open.clear();
+  const labels = open.map(({ label }) => label);
+  open.length = 0;
   return labels;
 }

@@ -41,7 +41,7 @@ export function scope<T>(f: () => Synchronous<T>): T {
 
 function close(own: Scope, outer: Scope | undefined, result: unknown): void {
   const { items } = own;
-  const survivors = result instanceof Tensor ? undefined : tensorsIn(result);
+  const survivors = items.length === 0 || typeof result !== 'object' || result instanceof Tensor ? undefined : tensorsIn(result);
   for (const item of items) {
     if (item !== result && survivors?.has(item) !== true) item.release();
     else if (outer === undefined) item.watch();
