@@ -55,6 +55,18 @@ describe('03, a GPT on a 3-D mesh', () => {
   });
 });
 
+describe('07, a Llama', () => {
+  it('gives the same curve on one rank and on four that share two keys and values', async () => {
+    const one = await runExample('07-llama.ts', 1);
+    const options = ['--tensor', '4', '--sequence-parallel'];
+    expect(one.lines).toContain('llama3-405b has 405,853,388,800 parameters');
+    const losses = numbersAfter('loss', one.lines);
+    expectSamePrint(numbersAfter('loss', (await runExample('07-llama.ts', 4, { options })).lines), losses);
+    expect(losses).toHaveLength(10);
+    expect(losses[9]).toBeLessThan(4);
+  });
+});
+
 describe('04, a schedule of one’s own', () => {
   it('gives the bits of 1F1B, and is drawn beside it', async () => {
     const end = await runExample('04-own-schedule.ts', 2);

@@ -17,7 +17,9 @@ import { LayerNorm } from './layer-norm.ts';
 import { MaskedLanguageHead } from './masked-language-head.ts';
 import type { AttentionInputs } from './parallel-attention.ts';
 import { placeOf } from './pipeline-place.ts';
+import { type LayerBlock, layerBlocks, recomputedPartsOf } from './recompute-plan.ts';
 import { tiedHeadWeight, tiedOver } from './tied-head.ts';
+import { throughLayers } from './through-layers.ts';
 import { TransformerLayer } from './transformer-layer.ts';
 
 /** What a BERT model may be told of the tokens. */
@@ -41,6 +43,7 @@ export class BertModel<SP extends boolean = false> extends Module {
   /** Logits, on the last stage. */
   readonly head: MaskedLanguageHead<SP> | undefined;
   private readonly options: ResolvedOptions<SP>;
+  private readonly blocks: readonly LayerBlock[];
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION, OUT_OF_RANGE */
   constructor(given: BertModelOptions<SP>) {
@@ -55,6 +58,7 @@ export class BertModel<SP extends boolean = false> extends Module {
     const weight = isLast ? tiedHeadWeight(this.embedding?.tokens.wordEmbeddings.weight, { ...words, ...tied }) : undefined;
     this.head = weight === undefined ? undefined : new MaskedLanguageHead<SP>({ weight, ...options });
     this.options = options;
+    this.blocks = layerBlocks('BertModel', layers.length, given.recompute);
   }
 
   /**
@@ -63,7 +67,7 @@ export class BertModel<SP extends boolean = false> extends Module {
    */
   override forward(input: AnyTensor, { tokenTypes, segments }: BertInputs = {}): AnyTensor {
     let hidden: AnyTensor = this.embedding === undefined ? input : this.embedding.call(input, tokenTypes); // [s, b, h]
-    for (const layer of this.layers.values()) hidden = layer.call(hidden, { segments }); // [s, b, h]
+    hidden = throughLayers({ layers: this.layers.values(), blocks: this.blocks }, hidden, { segments }); // [s, b, h]
     if (this.finalNorm !== undefined) hidden = this.finalNorm.call(hidden); // [s, b, h]
     return this.head === undefined ? hidden : this.head.call(hidden); // [s, b, v / t]
   }
@@ -110,6 +114,7 @@ function resolve<SP extends boolean>(given: BertModelOptions<SP>) {
   const tpGroup = ctx.tp;
   const shared = { hiddenSize, tpGroup, init, sequenceParallel, paramDType, computeDType, layerNormEps, hiddenDropout };
   const tied = tiedOver(ctx.pp.size);
+  const recompute = [...recomputedPartsOf('BertModel', given.recompute)];
   return {
     ...shared,
     vocabSize,
@@ -119,6 +124,6 @@ function resolve<SP extends boolean>(given: BertModelOptions<SP>) {
     tied,
     isPostNorm: normPlacement === 'post',
     words: { vocabSize, hiddenSize, tpGroup, init, paramDType, ...tied },
-    layer: { ...shared, numAttentionHeads, ffnHiddenSize, attentionDropout, normPlacement, causal: false },
+    layer: { ...shared, numAttentionHeads, ffnHiddenSize, attentionDropout, normPlacement, causal: false, recompute },
   };
 }

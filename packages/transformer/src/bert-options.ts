@@ -1,5 +1,6 @@
 import type { LayerDTypes } from '@megatron-ts/tensor-parallel';
 import type { ModelContext } from './gpt-options.ts';
+import type { Recompute } from './recompute-plan.ts';
 import type { NormPlacement } from './transformer-layer.ts';
 
 /** Sizes and settings of a BERT model. */
@@ -33,6 +34,8 @@ export interface BertConfig<SP extends boolean = false> extends LayerDTypes {
   readonly initStd?: number;
   /** Added to the variance in norms; 1e-12 by default. */
   readonly layerNormEps?: number;
+  /** What backward computes again instead of keeping it; nothing by default. */
+  readonly recompute?: Recompute;
   /** Whether the residual stream is cut along the sequence; false by default. */
   readonly sequenceParallel?: SP | undefined;
 }

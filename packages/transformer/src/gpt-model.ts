@@ -7,7 +7,6 @@ import {
   type InitRule,
   type Loss,
   Module,
-  recompute,
   requireDropoutRates,
   requireLossOptions,
   sum,
@@ -24,6 +23,7 @@ import { placeOf } from './pipeline-place.ts';
 import { type LayerBlock, layerBlocks, recomputedPartsOf } from './recompute-plan.ts';
 import type { RMSNorm } from './rms-norm.ts';
 import { tiedHeadWeight, tiedOver } from './tied-head.ts';
+import { throughLayers } from './through-layers.ts';
 import { TransformerLayer } from './transformer-layer.ts';
 
 /**
@@ -67,21 +67,13 @@ export class GPTModel<SP extends boolean = false> extends Module {
    */
   override forward(input: AnyTensor, targets?: undefined, inputs?: AttentionInputs): AnyTensor;
   override forward(input: AnyTensor, targets?: Tensor, inputs?: AttentionInputs): AnyTensor {
-    const hidden = this.throughLayers(this.embedding === undefined ? input : this.embedding.call(input), inputs); // [s, b, h]
+    const stack = { layers: this.layers.values(), blocks: this.blocks };
+    const hidden = throughLayers(stack, this.embedding === undefined ? input : this.embedding.call(input), inputs); // [s, b, h]
     if (this.head === undefined || this.finalNorm === undefined) return hidden;
     const normed: AnyTensor = this.finalNorm.call(hidden); // [s, b, h]
     if (targets !== undefined && this.options.fusedLoss) return this.head.call(normed, targets); // [s, b]
     const logits = this.head.call(normed); // [s, b, v / t]
     return targets === undefined ? logits : this.losses(logits, targets);
-  }
-
-  private throughLayers(hidden: AnyTensor, inputs?: AttentionInputs): AnyTensor {
-    const layers = [...this.layers.values()];
-    return this.blocks.reduce((x: AnyTensor, { count, isRecomputed }) => {
-      const block = layers.splice(0, count);
-      const through = (y: AnyTensor, also?: AttentionInputs): AnyTensor => block.reduce((z: AnyTensor, layer) => layer.call(z, also), y);
-      return isRecomputed ? recompute(through, [x, inputs]) : through(x, inputs); // [s, b, h]
-    }, hidden);
   }
 
   /** Loss of each token from logits `[s, b, v / t]` and targets (i32) `[s, b]`: `[s, b]`. */
@@ -169,9 +161,8 @@ function withoutTargets(ignoreIndex: number): ConfigError {
 
 /** The head's weight: the word embedding, or a weight of its own. */
 function headWeight<SP extends boolean>(options: ResolvedOptions<SP>, embedding: GPTEmbedding<SP> | undefined) {
-  const { tieWordEmbeddings, tied, vocabulary } = options;
-  if (!tieWordEmbeddings) return vocabParallelWeight({ ...options, ...vocabulary });
-  return tiedHeadWeight(embedding?.wordEmbeddings.weight, { ...options, ...vocabulary, ...tied });
+  if (!options.tieWordEmbeddings) return vocabParallelWeight({ ...options, ...options.vocabulary });
+  return tiedHeadWeight(embedding?.wordEmbeddings.weight, { ...options, ...options.vocabulary, ...options.tied });
 }
 
 /** What a model says of its heads besides their number. */

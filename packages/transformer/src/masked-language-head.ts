@@ -44,7 +44,10 @@ export interface MaskedLanguageHeadOptions<SP extends boolean = false> {
   readonly computeDType?: ComputeDType | undefined;
 }
 
-/** `norm(gelu(x · transformᵀ + b)) · weightᵀ + bias`: logits of every token of the vocabulary, cut over the ranks. @source Devlin et al. 2019 */
+/**
+ * `norm(gelu(x · transformᵀ + b)) · weightᵀ + bias`: logits of every token of the vocabulary, cut over the ranks.
+ * @source Devlin et al. 2019, section 3.1, and the code published with it
+ */
 export class MaskedLanguageHead<SP extends boolean = false> extends Module {
   /** `[h, h]`, whole on every rank. */
   readonly transform: Parameter;

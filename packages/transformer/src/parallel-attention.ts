@@ -134,12 +134,12 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
   /** `x` `[s, b, h]` to the same shape. @throws ShapeError SHAPE_MISMATCH */
   override forward(x: Tensor<Residual<SP>>, inputs: AttentionInputs = {}): Tensor<Residual<SP>> {
     const qkv = this.turned(this.normed(this.qkv.call(x)), inputs); // [s, b, (a + 2g) · d / t]
-    const { heads, causal, window, attentionDropout: p, firstHead, computeDType, recompute } = this;
+    const { heads, causal, window, scale, attentionDropout: p, firstHead, computeDType, recompute } = this;
     const { numHeads, numKeyValueHeads } = heads;
     const { segments, bias } = inputs;
-    const sight = { causal, window, segments, bias, scale: this.scale };
-    const settings = { numHeads, numKeyValueHeads, dropout: { p, firstHead }, computeDType, recompute, ...sight };
-    const context = selfAttention(qkv, settings); // [s, b, a · d / t]
+    const sight = { causal, window, segments };
+    const settings = { numHeads, numKeyValueHeads, scale, bias, dropout: { p, firstHead }, computeDType, recompute };
+    const context = selfAttention(qkv, { ...sight, ...settings }); // [s, b, a · d / t]
     return this.projection.call(context); // [s, b, h]
   }
 
