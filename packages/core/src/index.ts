@@ -218,6 +218,7 @@ export type {
   PositionEmbeddingOptions,
   Recompute,
   RecomputedPart,
+  ResolvedGPTConfig,
   RotaryOptions,
   RotaryScaling,
   SavedActivation,

@@ -14,7 +14,7 @@ import {
 } from '@megatron-ts/tensor';
 import { gatherVocabulary, vocabParallelCrossEntropy, vocabParallelWeight, type VocabShard } from '@megatron-ts/tensor-parallel';
 import { GPTEmbedding } from './gpt-embedding.ts';
-import type { GPTModelOptions } from './gpt-options.ts';
+import type { GPTModelOptions, ResolvedGPTConfig } from './gpt-options.ts';
 import { LanguageModelHead } from './language-model-head.ts';
 import type { LayerNorm } from './layer-norm.ts';
 import { makeNorm } from './normalization.ts';
@@ -40,6 +40,8 @@ export class GPTModel<SP extends boolean = false> extends Module {
   readonly finalNorm: LayerNorm | RMSNorm | undefined;
   /** Logits, on the last stage. */
   readonly head: LanguageModelHead<SP> | undefined;
+  /** Sizes and settings of the whole model, the same on every rank. */
+  readonly config: ResolvedGPTConfig;
   private readonly options: ResolvedOptions<SP>;
   private readonly blocks: readonly LayerBlock[];
 
@@ -55,6 +57,7 @@ export class GPTModel<SP extends boolean = false> extends Module {
     this.finalNorm = isLast ? makeNorm(normalization, { hiddenSize, ...norm }) : undefined;
     const head = { tpGroup, ...options.vocabulary, sequenceParallel, computeDType, loss: options.loss };
     this.head = isLast ? new LanguageModelHead<SP>({ weight: headWeight(options, this.embedding), ...head }) : undefined;
+    this.config = configOf(given);
     this.options = options;
     this.blocks = layerBlocks('GPTModel', layers.length, given.recompute);
   }
@@ -152,6 +155,14 @@ function resolve<SP extends boolean>(given: GPTModelOptions<SP>) {
     norm: { eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
     layer: { ...width, ...headsOf(given), ...kind, bias, layerNormEps, tpGroup, init, outputInit, sequenceParallel, recompute: parts },
   };
+}
+
+function configOf<SP extends boolean>({ ctx: _, chunk: __, ...given }: GPTModelOptions<SP>): ResolvedGPTConfig {
+  const { hiddenSize, numAttentionHeads, numKeyValueHeads = numAttentionHeads, headDim = hiddenSize / numAttentionHeads } = given;
+  const { ffnHiddenSize = 4 * hiddenSize, bias = true, qkNorm = false, layerNormEps = 1e-5, tieWordEmbeddings = true } = given;
+  const { activation = 'gelu', normalization = 'layerNorm' } = given;
+  const heads = { numKeyValueHeads, headDim, qkNorm };
+  return Object.freeze({ ...given, ...heads, ffnHiddenSize, activation, normalization, bias, layerNormEps, tieWordEmbeddings });
 }
 
 function withoutTargets(ignoreIndex: number): ConfigError {

@@ -71,3 +71,9 @@ export interface GPTModelOptions<SP extends boolean = false> extends GPTConfig<S
   /** Which of the stage's model chunks this is; 0 by default. */
   readonly chunk?: number;
 }
+
+type Defaulted = 'activation' | 'normalization' | 'bias' | 'layerNormEps' | 'tieWordEmbeddings' | 'ffnHiddenSize' | DefaultedHeads;
+type DefaultedHeads = 'numKeyValueHeads' | 'headDim' | 'qkNorm';
+
+/** What a GPT model was made with, the options filled in that say what it computes. */
+export type ResolvedGPTConfig = GPTConfig<boolean> & Required<Pick<GPTConfig<boolean>, Defaulted>>;

@@ -12,7 +12,7 @@ export type { DescribedPlaceOptions } from './described-place.ts';
 export { GPTEmbedding, PositionEmbedding } from './gpt-embedding.ts';
 export type { GPTEmbeddingOptions, PositionEmbeddingOptions } from './gpt-embedding.ts';
 export { GPTModel } from './gpt-model.ts';
-export type { GPTConfig, GPTModelOptions, ModelContext } from './gpt-options.ts';
+export type { GPTConfig, GPTModelOptions, ModelContext, ResolvedGPTConfig } from './gpt-options.ts';
 export { HeadNorm } from './head-norm.ts';
 export type { HeadNormOptions, LocalHeads } from './head-norm.ts';
 export { LanguageModelHead } from './language-model-head.ts';

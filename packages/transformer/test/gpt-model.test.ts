@@ -57,6 +57,12 @@ describe('a GPT model', () => {
     expect(names(stage(1, 2, 2), 1)).toEqual([...block(3), ...last]);
   });
 
+  it('tells its sizes and settings, with defaults filled in, the same on every stage', () => {
+    const { config } = new GPTModel({ ...tiny, ctx: stage(0, 2) });
+    expect(config).toMatchObject({ ...tiny, ffnHiddenSize: 32, bias: true, activation: 'gelu', headDim: 4, numKeyValueHeads: 2 });
+    expect(new GPTModel({ ...tiny, ctx: stage(1, 2) }).config).toEqual(config);
+  });
+
   it('GPT-3 is counted without allocating', () => {
     const before = memoryStats().liveBytes;
     const [h, layers, vocabSize, maxSequenceLength] = [12288, 96, 50257, 2048];
