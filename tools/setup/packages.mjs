@@ -14,6 +14,8 @@ export function installPackages() {
   const [command, args] = running?.endsWith('npm-cli.js') ? [process.execPath, [running]] : ['npm', []];
   const { status } = spawnSync(command, [...args, 'ci', '--no-fund', '--no-audit'], {
     stdio: 'inherit',
+    // Its libraries for CUDA, from another host, are not needed. npm 11 asks package.json instead.
+    env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' },
     shell: args.length === 0 && process.platform === 'win32',
   });
   if (status !== 0) refuse('npm ci failed; its message is above. Check the network and package-lock.json.');
