@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { defineConfig } from 'tsup';
+import { defineConfig, type Options } from 'tsup';
 
 interface Manifest {
   readonly version: string;
@@ -15,32 +15,49 @@ const privateRooms = readdirSync('packages').filter((room) => manifestOf(room).p
 const paths = Object.fromEntries(privateRooms.map((room) => [`@megatron-ts/${room}`, [`./packages/${room}/src/index.ts`]]));
 const publicEntries = ['index', 'flight-recorder', 'schedule', 'testing'];
 
-export default defineConfig({
-  name: 'core',
-  // Programs of their own, which stand beside the code that starts them.
-  entry: {
-    ...entriesOf([...publicEntries, 'cli']),
-    'rank-preload': 'packages/launch/src/rank-preload.ts',
-    'rank-boot': 'packages/testing/src/rank-boot.ts',
-    'rank-thread': 'packages/testing/src/rank-thread.ts',
-  },
-  outDir: 'packages/core/dist',
+// What is true of every published package.
+const shared: Options = {
   format: 'esm',
   target: 'node20',
   splitting: true,
   sourcemap: true,
   clean: true,
   tsconfig: 'tsconfig.bundle.json',
-  noExternal: [/^@megatron-ts\/(?!native$)/],
-  external: ['@megatron-ts/native', 'tsx'],
-  esbuildOptions: (options) => {
-    options.conditions = ['@megatron-ts/source'];
-    options.define = { ...options.define, __MEGATRON_VERSION__: JSON.stringify(manifestOf('core').version) };
+};
+const declarations = { ignoreDeprecations: '6.0', composite: false };
+
+export default defineConfig([
+  {
+    ...shared,
+    name: 'core',
+    // Programs of their own, which stand beside the code that starts them.
+    entry: {
+      ...entriesOf([...publicEntries, 'cli']),
+      'rank-preload': 'packages/launch/src/rank-preload.ts',
+      'rank-boot': 'packages/testing/src/rank-boot.ts',
+      'rank-thread': 'packages/testing/src/rank-thread.ts',
+    },
+    outDir: 'packages/core/dist',
+    noExternal: [/^@megatron-ts\/(?!native$)/],
+    external: ['@megatron-ts/native', 'tsx'],
+    esbuildOptions: (options) => {
+      options.conditions = ['@megatron-ts/source'];
+      options.define = { ...options.define, __MEGATRON_VERSION__: JSON.stringify(manifestOf('core').version) };
+    },
+    dts: {
+      entry: entriesOf(publicEntries),
+      // The public types name Symbol.dispose, which a user's lib may lack.
+      banner: '/// <reference lib="esnext.disposable" />',
+      compilerOptions: { ...declarations, paths },
+    },
   },
-  dts: {
-    entry: entriesOf(publicEntries),
-    // The public types name Symbol.dispose, which a user's lib may lack.
-    banner: '/// <reference lib="esnext.disposable" />',
-    compilerOptions: { ignoreDeprecations: '6.0', composite: false, paths },
+  {
+    ...shared,
+    name: 'onnx',
+    entry: { index: 'packages/onnx/src/index.ts' },
+    outDir: 'packages/onnx/dist',
+    // A core of its own would be a second class Tensor.
+    external: ['@megatron-ts/core'],
+    dts: { compilerOptions: declarations },
   },
-});
+]);

@@ -10,6 +10,7 @@ export default {
   entryPoints: [
     ...['index', 'flight-recorder', 'schedule', 'testing'].map((name) => `packages/core/src/${name}.ts`),
     'packages/native/index.d.ts',
+    'packages/onnx/src/index.ts',
   ],
   tsconfig: 'tsconfig.docs.json',
   readme: 'README.md',

@@ -50,5 +50,5 @@ export function stage() {
   if (addon === undefined) throw new Error('stage: packages/native has no engine. Run npm run setup.');
   const platform = stagePlatform(addon);
   const native = stageRoom('native', { optionalDependencies: { [platform.name]: platform.version } });
-  return { platform: platform.folder, native, core: stageRoom('core') };
+  return { platform: platform.folder, native, core: stageRoom('core'), onnx: stageRoom('onnx') };
 }

@@ -31,11 +31,13 @@ function pack(folder) {
   return resolve('build/stage', filename);
 }
 
-function checkNames(folder) {
+/** A published package imports the one below it by name, and no private room. */
+function checkNames(folder, below) {
+  const names = new RegExp(`from ['"]@megatron-ts/(?!${below}['"])`);
   const inner = readdirSync(`${folder}/dist`)
     .filter((name) => /\.(d\.ts|js)$/.test(name))
-    .filter((name) => /from ['"]@megatron-ts\/(?!native['"])/.test(readFileSync(`${folder}/dist/${name}`, 'utf8')));
-  report(inner.length === 0, 'no private name in dist', `${inner.join(', ')} import a private room.`);
+    .filter((name) => names.test(readFileSync(`${folder}/dist/${name}`, 'utf8')));
+  report(inner.length === 0, `no private name in dist of ${basename(folder)}`, `${inner.join(', ')} import a private room.`);
 }
 
 function checkManifest(tarball) {
@@ -49,10 +51,11 @@ function checkManifest(tarball) {
 function useInstalled(home) {
   const bin = join(home, 'node_modules/@megatron-ts/core/bin/megatron-ts.js');
   cpSync('examples/01-parallel-mlp.ts', join(home, 'train.ts'));
-  for (const name of ['consumer.mjs', 'consumer.cjs']) cpSync(`tests/pack/${name}`, join(home, name));
+  for (const name of ['consumer.mjs', 'consumer.cjs', 'consumer-onnx.mjs']) cpSync(`tests/pack/${name}`, join(home, name));
   run('example 01 on 2 ranks', [node, bin, 'run', '--ranks', '2', 'train.ts'], { cwd: home, expect: /^\[rank 0\] .*\d/m });
   run('npx megatron-ts', ['npx', '--no-install', 'megatron-ts', 'run', 'consumer.mjs'], { cwd: home, expect: /^\[rank 0\] loss true$/m });
   run('node consumer.mjs', [node, 'consumer.mjs'], { cwd: home, expect: /^loss true$/m });
+  run('node consumer-onnx.mjs', [node, 'consumer-onnx.mjs'], { cwd: home, expect: /^onnx true$/m });
   run('require', [node, 'consumer.cjs'], { cwd: home, expect: /^schedule object$/m });
 }
 
@@ -66,10 +69,12 @@ function compile(home, title, { lib, types }) {
 }
 
 run('tsup', [node, 'node_modules/tsup/dist/cli-default.js', '--silent']);
-const { platform, native, core } = stage();
-const tarballs = [platform, native, core].map(pack);
-checkNames(core);
+const { platform, native, core, onnx } = stage();
+const tarballs = [platform, native, core, onnx].map(pack);
+checkNames(core, 'native');
+checkNames(onnx, 'core');
 run('surface', [node, 'tools/check-surface.mjs', 'packages/core/dist', 'index', 'flight-recorder', 'schedule', 'testing']);
+run('surface of onnx', [node, 'tools/check-surface.mjs', 'packages/onnx/dist', 'index']);
 for (const tarball of tarballs.slice(1)) checkManifest(tarball);
 
 const home = mkdtempSync(join(tmpdir(), 'megatron-pack-'));

@@ -1,6 +1,7 @@
-import { initializeModelParallel, type Sharded, type Tensor, tensor } from '@megatron-ts/core';
+import { type GPTModel, initializeModelParallel, type ParallelContext, type Sharded, type Tensor, tensor } from '@megatron-ts/core';
 import { oneForwardOneBackward } from '@megatron-ts/core/schedule';
 import { expectBitwise, expectClose } from '@megatron-ts/core/testing';
+import { exportOnnx } from '@megatron-ts/onnx';
 
 export const x: Tensor = tensor(Float32Array.of(1), [1]);
 export const schedule = oneForwardOneBackward({ numStages: 2, numMicrobatches: 4 });
@@ -13,3 +14,7 @@ export function wrong(shard: Tensor<Sharded<'tp', 'hidden'>>): void {
 }
 
 export const ctx = initializeModelParallel({ seed: 1 });
+
+export function write(model: GPTModel, context: ParallelContext): void {
+  exportOnnx(model, 'model.onnx', { ctx: context, externalDataAbove: 0 });
+}
