@@ -1,4 +1,4 @@
-import ort from 'onnxruntime-node';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
 
 /** Tokens of a batch, `[s, b]` as the model takes them. */
 export interface Batch {
@@ -30,11 +30,11 @@ export interface Served {
 
 /** Reads a model from its file. */
 export async function serve(path: string): Promise<Served> {
-  const session = await ort.InferenceSession.create(path);
+  const session = await InferenceSession.create(path);
   return {
     logits: async ({ tokens, shape: [sequence, batch] }) => {
       const byBatch = exchanged(BigInt64Array.from(tokens, BigInt), [sequence, batch]);
-      const { logits } = await session.run({ tokens: new ort.Tensor('int64', byBatch, [batch, sequence]) });
+      const { logits } = await session.run({ tokens: new Tensor('int64', byBatch, [batch, sequence]) });
       const [b, s] = logits?.dims ?? [];
       if (b !== batch || s !== sequence) throw new RangeError(`logits are [${logits?.dims.join()}]`);
       return exchanged(logits?.data as Float32Array, [batch, sequence]);
