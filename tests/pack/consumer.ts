@@ -15,6 +15,6 @@ export function wrong(shard: Tensor<Sharded<'tp', 'hidden'>>): void {
 
 export const ctx = initializeModelParallel({ seed: 1 });
 
-export function write(model: GPTModel, context: ParallelContext): void {
+export function write(model: GPTModel<true>, context: ParallelContext): void {
   exportOnnx(model, 'model.onnx', { ctx: context, externalDataAbove: 0 });
 }

@@ -18,6 +18,9 @@ const irVersion = 9;
 // What one protobuf message can hold, less room for the graph.
 const largestMessage = 2e9;
 
+/** A model that can be written; LlamaModel is one. */
+export type ExportableModel = GPTModel | GPTModel<true>;
+
 /** Options of an export. */
 export interface ExportOnnxOptions {
   /** The mesh that holds the model; all its ranks call. */
@@ -30,19 +33,19 @@ export interface ExportOnnxOptions {
 }
 
 /**
- * Writes a model as one ONNX graph (opset 20), however it is sharded: `tokens` (int64) `[batch, sequence]`, both of any size, to `logits`
- * (float) `[batch, sequence, vocabSize]`. Weights have the names and shapes they have in the model on one rank, parts of a stacked weight
- * (q, k, v; gate, up) one by one; all are float, also those of a bf16 model, and so is all arithmetic. Dropout is left out.
+ * Writes a GPT or Llama model as one ONNX graph (opset 20), however it is sharded: `tokens` (int64) `[batch, sequence]`, both of any size,
+ * to `logits` (float) `[batch, sequence, vocabSize]`. Weights have the names and shapes they have in the model on one rank, parts of a
+ * stacked weight (q, k, v; gate, up) one by one; all are float, also those of a bf16 model, and so is all arithmetic. Dropout is left out.
  *
  * All ranks of the context call it; rank 0 alone writes, on its machine. One weight at a time is put together. The model appears under its
  * name when all of it is written, and what goes wrong on one rank is thrown on all.
  * @param model - this rank's model; where a stage has several chunks, the list of them
  * @throws ConfigError INVALID_OPTION, NOT_INITIALIZED; CheckpointError UNWRITABLE, INCOMPLETE
  */
-export function exportOnnx(model: GPTModel | readonly GPTModel[], path: string, options: ExportOnnxOptions): void {
+export function exportOnnx(model: ExportableModel | readonly ExportableModel[], path: string, options: ExportOnnxOptions): void {
   const { ctx, externalDataAbove = 2 ** 28 } = options;
   if (!(externalDataAbove >= 0 && externalDataAbove <= largestMessage)) throw outOfRange(externalDataAbove);
-  const chunks = Array.isArray(model) ? (model as readonly GPTModel[]) : [model as GPTModel];
+  const chunks = Array.isArray(model) ? (model as readonly ExportableModel[]) : [model as ExportableModel];
   const [first] = chunks;
   const stranger = chunks.find((chunk) => !(chunk instanceof GPTModel));
   if (first === undefined || stranger !== undefined) throw notAModel(stranger);

@@ -17,7 +17,7 @@ export type Value = string;
 export type Attribute = number | string | readonly number[] | { readonly float: number };
 
 /**
- * Nodes in the order in which they run, small constants, and the names of the weights they use. Every value is made once, so that a graph
+ * Nodes in the order in which they run, constants, and the names of the weights they use. Every value is made once, so that a graph
  * is built by calling functions that take and return names.
  */
 export class Graph {
@@ -28,7 +28,7 @@ export class Graph {
   private readonly constants = new Map<string, TensorProto>();
   private path = '';
 
-  /** Small constants, each once. */
+  /** Constants, each once. */
   get constantTensors(): TensorProto[] {
     return [...this.constants.values()];
   }
@@ -79,6 +79,12 @@ export class Graph {
   float(value: number): Value {
     const bytes = new Uint8Array(Float32Array.of(value).buffer);
     return this.constant(`float ${value}`, { dims: [], dataType: DataType.FLOAT, rawData: bytes });
+  }
+
+  /** A constant tensor of floats. */
+  floats(name: string, values: Float32Array, shape: readonly number[]): Value {
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    return this.constant(name, { dims: shape.map(BigInt), dataType: DataType.FLOAT, rawData: bytes });
   }
 
   private constant(name: string, form: { readonly dims: bigint[]; readonly dataType: number; readonly rawData: Uint8Array }): Value {

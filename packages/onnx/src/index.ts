@@ -3,4 +3,4 @@
  * @module @megatron-ts/onnx
  */
 export { exportOnnx } from './export-onnx.ts';
-export type { ExportOnnxOptions } from './export-onnx.ts';
+export type { ExportableModel, ExportOnnxOptions } from './export-onnx.ts';

@@ -11,6 +11,17 @@ export function silu(graph: Graph, x: Value): Value {
   return graph.node('Mul', [x, graph.node('Sigmoid', [x])]);
 }
 
+/** The positive part. */
+export function relu(graph: Graph, x: Value): Value {
+  return graph.node('Relu', [x]);
+}
+
+/** The square of the positive part. */
+export function squaredRelu(graph: Graph, x: Value): Value {
+  const positive = relu(graph, x);
+  return graph.node('Mul', [positive, positive]);
+}
+
 /** `down(f(up(x)))`. */
 export function mlp(graph: Graph, x: Value, { path, bias, f }: MLPNames): Value {
   const inside = f(graph, linear(graph, x, { path: `${path}.up`, bias }));

@@ -3,6 +3,7 @@ import {
   type GPTConfig,
   GPTModel,
   initializeModelParallel,
+  LlamaModel,
   memoryStats,
   MegatronError,
   type ParallelContext,
@@ -61,16 +62,19 @@ function refusal(f: () => void): string {
 
 describe('an exported GPT model', () => {
   // Another engine adds in another order: close, not bitwise.
-  it.each([0, 1, 2, 3, 4, 5])('gives the logits of the model for batches of any size, within 1e-4: configuration %i', async (seed) => {
-    const model = modelOf(randomConfig(seed));
-    trainOnce(model, ctx);
-    const path = join(folder, `random-${seed}.onnx`);
-    exportOnnx(model, path, { ctx });
-    expect(await difference(path, model, [7, 2])).toBeLessThan(1e-4);
-    expect(await difference(path, model, [1, 1])).toBeLessThan(1e-4);
-    expect(await difference(path, model, [model.config.maxSequenceLength, 3])).toBeLessThan(1e-4);
-    model.dispose();
-  });
+  it.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])(
+    'gives the logits of the model for batches of any size, within 1e-4: configuration %i',
+    async (seed) => {
+      const model = modelOf(randomConfig(seed));
+      trainOnce(model, ctx);
+      const path = join(folder, `random-${seed}.onnx`);
+      exportOnnx(model, path, { ctx });
+      expect(await difference(path, model, [7, 2])).toBeLessThan(1e-4);
+      expect(await difference(path, model, [1, 1])).toBeLessThan(1e-4);
+      expect(await difference(path, model, [model.config.maxSequenceLength, 3])).toBeLessThan(1e-4);
+      model.dispose();
+    },
+  );
 
   it('says its opset, takes tokens [batch, sequence], and has the weights by their names, bit for bit', () => {
     const model = modelOf({ ...small, activation: 'swiglu', tieWordEmbeddings: false });
@@ -92,6 +96,15 @@ describe('an exported GPT model', () => {
     const key = written.get('layers.1.attention.qkv.weight.k');
     expect(key).toMatchObject({ dims: [8n, 8n], dataType: DataType.FLOAT });
     expect(new Uint8Array(key?.rawData ?? [])).toEqual(new Uint8Array(qkv.slice(64, 128).buffer));
+    model.dispose();
+  });
+
+  it('of Llama gives its logits, far into a sequence too', async () => {
+    const sizes = { ...small, maxSequenceLength: 300, hiddenSize: 32, numAttentionHeads: 4, ffnHiddenSize: 40 };
+    const model = new LlamaModel({ ...sizes, numKeyValueHeads: 2, ctx }).initialize(ctx);
+    const path = join(folder, 'llama.onnx');
+    exportOnnx(model, path, { ctx });
+    expect(await difference(path, model, [300, 1])).toBeLessThan(1e-4);
     model.dispose();
   });
 
@@ -176,11 +189,14 @@ describe('what cannot be exported is refused in one sentence', () => {
     expect(refusal(() => exportOnnx(null as unknown as GPTModel, path, { ctx }))).toMatch(/^INVALID_OPTION exportOnnx: null is no model/);
   });
 
-  it('an activation or a norm without a graph', () => {
+  it('an activation, a norm or an option without a graph', () => {
     const model = modelOf(small);
     const odd = (config: object) => Object.create(model, { config: { value: { ...model.config, ...config } } }) as GPTModel;
     expect(refusal(() => exportOnnx(odd({ activation: 'mish' }), path, { ctx }))).toBe(
-      'INVALID_OPTION exportOnnx: activation "mish" has no ONNX graph. Export a model with gelu, swiglu, geglu.',
+      'INVALID_OPTION exportOnnx: activation "mish" has no ONNX graph. Export a model with gelu, relu, squaredRelu, swiglu, geglu.',
+    );
+    expect(refusal(() => exportOnnx(odd({ alibi: true }), path, { ctx }))).toBe(
+      'INVALID_OPTION exportOnnx: option alibi has no ONNX graph. Export a model without it.',
     );
     expect(refusal(() => exportOnnx(odd({ normalization: 'batchNorm' }), path, { ctx }))).toMatch(
       /normalization "batchNorm" has no ONNX graph/,

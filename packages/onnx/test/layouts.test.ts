@@ -8,6 +8,7 @@ import type { Exported, ExportPlan } from './ranks/export-layouts.ts';
 
 const config = { vocabSize: 37, maxSequenceLength: 12, hiddenSize: 16, numLayers: 4, numAttentionHeads: 4, initStd: 0.3 };
 const gated = { activation: 'swiglu', normalization: 'rmsNorm', tieWordEmbeddings: false, bias: false } as const;
+const llama = { ...config, ...gated, numKeyValueHeads: 2, rotary: { base: 500_000 } } as const;
 const shape = [8, 3] as const;
 
 /** On four ranks: what tensor and pipeline leave over is data parallel. */
@@ -15,7 +16,10 @@ const plans: readonly ExportPlan[] = [
   { name: 'data-4', mesh: {}, config, shape },
   { name: 'tensor-2', mesh: { tensorModelParallelSize: 2 }, config: { ...config, activation: 'geglu', window: 3 }, shape },
   { name: 'tensor-4', mesh: { tensorModelParallelSize: 4 }, config, shape },
+  { name: 'tensor-4-padded', mesh: { tensorModelParallelSize: 4 }, config: { ...config, vocabMultiple: 4 }, shape },
   { name: 'tensor-4-sequence', mesh: { tensorModelParallelSize: 4 }, config: { ...config, ...gated, sequenceParallel: true }, shape },
+  { name: 'tensor-4-llama', mesh: { tensorModelParallelSize: 4 }, config: { ...llama, qkNorm: true }, shape },
+  { name: 'tensor-2-pipeline-2-llama', mesh: { tensorModelParallelSize: 2, pipelineModelParallelSize: 2 }, config: llama, shape },
   { name: 'pipeline-2', mesh: { pipelineModelParallelSize: 2 }, config, shape, externalDataAbove: 0 },
   { name: 'pipeline-4', mesh: { pipelineModelParallelSize: 4 }, config: { ...config, tieWordEmbeddings: false }, shape },
   {

@@ -37,7 +37,7 @@ export function forwardOf(model: GPTModel, ctx: ParallelContext, { tokens, shape
   ctx.step(1, () => {
     const forward = forwardOnly({ numStages: ctx.pp.size, numMicrobatches: 1 });
     const lossOf: Parameters<typeof runSchedule>[0]['lossOf'] = (output) => {
-      logits = gatherVocabulary(output, model.config.vocabSize, ctx.tp).toArray();
+      logits = gatherVocabulary(output, model.config, ctx.tp).toArray();
       return { sum: output.sum(), count: 1 };
     };
     runSchedule({ ctx, schedule: forward, chunks: [model], microbatches: [tensor(tokens, shape)], lossOf, forwardStep: plainCall });
