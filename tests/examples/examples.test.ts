@@ -109,7 +109,7 @@ describe('06, ranks that disagree', () => {
 describe('07, serving with ONNX Runtime', () => {
   it('trains on four ranks, writes one file, and continues the text from it', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'megatron-example-'));
-    const end = await runExample('07-serve-with-onnx.ts', 4, { options: ['--model', join(folder, 'fox.onnx')] });
+    const end = await runExample('08-serve-with-onnx.ts', 4, { options: ['--model', join(folder, 'fox.onnx')] });
     expect(curveOf(end, 4)[3]).toBeLessThan(0.5);
     expect(end.lines.at(-1)).toBe('served: the quick brown fox jumps over t');
     expect(readdirSync(folder)).toEqual(['fox.onnx']);

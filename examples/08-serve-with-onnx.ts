@@ -1,5 +1,5 @@
 // Trains a sharded GPT, writes it as one ONNX file, and lets ONNX Runtime go on with a text. What serves knows nothing of the ranks.
-//   npx megatron-ts run --ranks 4 examples/07-serve-with-onnx.ts
+//   npx megatron-ts run --ranks 4 examples/08-serve-with-onnx.ts
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
