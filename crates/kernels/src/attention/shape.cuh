@@ -3,7 +3,8 @@
 // Strides are in elements, of tokens, samples and heads; query strides are those of q and its gradient, key strides those of k and v and
 // theirs. `heads_per_key` query heads share a key head. `window` is 0 for none. Without dropout the draw is null.
 struct Shape {
-  u32 seq;
+  u32 queries;
+  u32 keys;
   u32 batch;
   u32 heads;
   u32 head_dim;
@@ -20,23 +21,41 @@ struct Shape {
 
 DEVICE u64 place(const u64* strides, u64 token, u32 sample, u32 head) { return token * strides[0] + sample * strides[1] + head * strides[2]; }
 
-DEVICE bool is_seen(const Shape& shape, u32 query, u32 key) {
-  bool inside = query < shape.seq && key < shape.seq && (!shape.causal || key <= query);
-  return inside && (shape.window == 0 || query - key < shape.window);
+// The segments of queries [queries, batch] and of keys [keys, batch]: a query sees only keys of its own, and negative numbers see nothing
+// and are not seen. Where one is null, all its rows are of segment 0.
+struct Segments {
+  const i32* queries;
+  const i32* keys;
+};
+
+DEVICE i32 segment_of(const i32* segments, const Shape& shape, u32 sample, u32 row) {
+  return segments == 0 ? 0 : segments[(u64)row * shape.batch + sample];
+}
+
+DEVICE bool is_seen(const Shape& shape, const Segments& segments, u32 sample, u32 query, u32 key) {
+  if (query >= shape.queries || key >= shape.keys || (shape.causal && key > query)) return false;
+  if (shape.window != 0 && query - key >= shape.window) return false;
+  if (segments.queries == 0 && segments.keys == 0) return true;
+  i32 own = segment_of(segments.queries, shape, sample, query);
+  return own >= 0 && own == segment_of(segments.keys, shape, sample, key);
 }
 
 // The keys that some query of first..first + count sees.
 DEVICE u32 first_key_of(const Shape& shape, u32 first) { return shape.window != 0 && first >= shape.window ? first + 1 - shape.window : 0; }
 DEVICE u32 end_key_of(const Shape& shape, u32 first, u32 count) {
-  return shape.causal && first + count < shape.seq ? first + count : shape.seq;
+  return shape.causal && first + count < shape.keys ? first + count : shape.keys;
 }
 
 // The queries that see some key of first..first + count.
 DEVICE u32 first_query_of(const Shape& shape, u32 first) { return shape.causal ? first : 0; }
 DEVICE u32 end_query_of(const Shape& shape, u32 first, u32 count) {
   u64 end = (u64)first + count - 1 + shape.window;
-  return shape.window != 0 && end < shape.seq ? (u32)end : shape.seq;
+  return shape.window != 0 && end < shape.queries ? (u32)end : shape.queries;
 }
+
+// A row that sees no key has a sum of zero: its output is zero, and its log-sum-exp -inf.
+DEVICE float inverse_of(float total) { return total == 0.0f ? 0.0f : 1.0f / total; }
+DEVICE float lse_of(float top, float total) { return total == 0.0f ? float_of(0xff800000u) : top + ln_of(total); }
 
 // Which tile, sample and head a block has: the tiles at the end of the sequence first, which are the longest of a causal attention.
 struct Item {
@@ -45,10 +64,10 @@ struct Item {
   u32 head;
 };
 
-DEVICE Item item_of(const Shape& shape, u32 heads, u32 tile) {
-  u32 tiles = (shape.seq + tile - 1) / tile, number = blockIdx.x % (heads * shape.batch);
+DEVICE Item item_of(u32 rows, u32 batch, u32 heads, u32 tile) {
+  u32 tiles = (rows + tile - 1) / tile, number = blockIdx.x % (heads * batch);
   Item item;
-  item.first = (tiles - 1 - blockIdx.x / (heads * shape.batch)) * tile;
+  item.first = (tiles - 1 - blockIdx.x / (heads * batch)) * tile;
   item.sample = number / heads;
   item.head = number % heads;
   return item;

@@ -1,6 +1,7 @@
 // The attention of kernel.cu for 16-bit elements on tensor cores (mma.sync m16n8k16, sums in f32): heads of at most HEAD channels, a
 // multiple of 8, at places that are multiples of 16 bytes. Weights and their gradients are rounded to the element type for the second
-// product, as on the CPU. A block of four warps has 64 rows, 16 to a warp; the tile that stands against them lies in shared memory.
+// product, as on the CPU. A block of four warps has 64 rows, 16 to a warp; the tile that stands against them lies in shared memory. A
+// bias is left to the plain kernels.
 //
 // @source Dao, "FlashAttention-2", 2023: the walk over tiles; here dQ and dK, dV come from two kernels, so that no sum has two orders.
 
@@ -111,11 +112,11 @@ DEVICE void as_rows(const float* left, const float* right, u32* a) {
 // ---- Moving tiles.
 
 // Rows first..first + count of a tensor of one head into shared memory; zeros beyond its end.
-DEVICE void load_tile(const Shape& shape, const Stored* start, u64 token_stride, u32 first, u32 count, u16* tile) {
+DEVICE void load_tile(const Shape& shape, const Stored* start, u64 token_stride, u32 rows, u32 first, u32 count, u16* tile) {
   const Sixteen zeros = {{0, 0, 0, 0}};
   for (u32 i = threadIdx.x; i < count * TILES; i += BLOCK_THREADS) {
     u32 row = i / TILES, channel = i % TILES * 8;
-    bool inside = first + row < shape.seq && channel < shape.head_dim;
+    bool inside = first + row < rows && channel < shape.head_dim;
     *(Sixteen*)(tile + row * PITCH + channel) = inside ? *(const Sixteen*)(start + (first + row) * token_stride + channel) : zeros;
   }
 }
@@ -126,11 +127,12 @@ DEVICE void load_own(const u16* tile, u32 a[STEPS][4]) {
 }
 
 // The rows of a result, times a factor for each of the two that a lane holds.
-DEVICE void store_rows(const Shape& shape, Stored* start, u64 token_stride, u32 first, float low, float high, const float sums[TILES][4]) {
+DEVICE void store_rows(const Shape& shape, Stored* start, u64 token_stride, u32 rows, u32 first, float low, float high,
+                       const float sums[TILES][4]) {
   _Pragma("unroll") for (u32 half = 0; half < 2; half++) {
     u32 row = first + GROUP + 8 * half;
     float factor = half == 0 ? low : high;
-    if (row >= shape.seq) continue;
+    if (row >= rows) continue;
     _Pragma("unroll") for (u32 n = 0; n < TILES; n++) {
       u32 channel = 8 * n + COLUMN;
       if (channel < shape.head_dim)
@@ -153,29 +155,32 @@ DEVICE float row_max(float value) {
 // ---- The kernels.
 
 KERNEL __launch_bounds__(BLOCK_THREADS)
-attention(Shape shape, const u32* draw, const Stored* q, const Stored* k, const Stored* v, Stored* out, float* lse) {
+attention(Shape shape, const u32* draw, const i32* query_segments, const i32* key_segments, const Stored* q, const Stored* k,
+          const Stored* v, Stored* out, float* lse) {
+  const Segments segments = {query_segments, key_segments};
   alignas(16) __shared__ u16 memory[BLOCK_ROWS * PITCH];
   u16 *keys = memory, *values = memory + KEYS * PITCH;
-  Item item = item_of(shape, shape.heads, BLOCK_ROWS);
+  Item item = item_of(shape.queries, shape.batch, shape.heads, BLOCK_ROWS);
   u32 key_head = item.head / shape.heads_per_key, first_row = item.first + threadIdx.x / WARP * 16;
   const Stored* key_start = k + place(shape.key, 0, item.sample, key_head);
   const Stored* value_start = v + place(shape.key, 0, item.sample, key_head);
   u32 own[STEPS][4];
-  load_tile(shape, q + place(shape.query, 0, item.sample, item.head), shape.query[0], item.first, BLOCK_ROWS, memory);
+  load_tile(shape, q + place(shape.query, 0, item.sample, item.head), shape.query[0], shape.queries, item.first, BLOCK_ROWS, memory);
   __syncthreads();
   load_own(memory, own);
   float top[2] = {float_of(0xff800000u), float_of(0xff800000u)}, total[2] = {0.0f, 0.0f}, sums[TILES][4] = {};
   u32 end = end_key_of(shape, item.first, BLOCK_ROWS);
   for (u32 first = first_key_of(shape, item.first) / KEYS * KEYS; first < end; first += KEYS) {
     __syncthreads();
-    load_tile(shape, key_start, shape.key[0], first, KEYS, keys);
-    load_tile(shape, value_start, shape.key[0], first, KEYS, values);
+    load_tile(shape, key_start, shape.key[0], shape.keys, first, KEYS, keys);
+    load_tile(shape, value_start, shape.key[0], shape.keys, first, KEYS, values);
     __syncthreads();
     float scores[KEYS / 8][4] = {}, best[2] = {float_of(0xff800000u), float_of(0xff800000u)}, base[2], shrink[2];
     _Pragma("unroll") for (u32 n = 0; n < KEYS / 8; n++) {
       multiply_rows(scores[n], own, keys + 8 * n * PITCH);
       _Pragma("unroll") for (u32 i = 0; i < 4; i++) {
-        if (!is_seen(shape, first_row + GROUP + i / 2 * 8, first + 8 * n + COLUMN + i % 2)) scores[n][i] = float_of(0xff800000u);
+        u32 query = first_row + GROUP + i / 2 * 8, key = first + 8 * n + COLUMN + i % 2;
+        if (!is_seen(shape, segments, item.sample, query, key)) scores[n][i] = float_of(0xff800000u);
         best[i / 2] = larger(best[i / 2], scores[n][i]);
       }
     }
@@ -205,43 +210,45 @@ attention(Shape shape, const u32* draw, const Stored* q, const Stored* k, const 
   }
   total[0] = row_sum(total[0]);
   total[1] = row_sum(total[1]);
-  store_rows(shape, out + place(shape.out, 0, item.sample, item.head), shape.out[0], first_row, 1.0f / total[0], 1.0f / total[1], sums);
+  store_rows(shape, out + place(shape.out, 0, item.sample, item.head), shape.out[0], shape.queries, first_row,
+             inverse_of(total[0]), inverse_of(total[1]), sums);
   _Pragma("unroll") for (u32 half = 0; half < 2; half++) {
     u32 query = first_row + GROUP + 8 * half;
-    if (COLUMN == 0 && query < shape.seq)
-      lse[((u64)item.sample * shape.heads + item.head) * shape.seq + query] = top[half] + ln_of(total[half]);
+    if (COLUMN == 0 && query < shape.queries)
+      lse[((u64)item.sample * shape.heads + item.head) * shape.queries + query] = lse_of(top[half], total[half]);
   }
 }
 
 KERNEL __launch_bounds__(BLOCK_THREADS)
-attention_backward_q(Shape shape, const u32* draw, const Stored* q, const Stored* k, const Stored* v, const Stored* grad, const float* lse,
-                     const float* delta, Stored* dq) {
+attention_backward_q(Shape shape, const u32* draw, const i32* query_segments, const i32* key_segments, const Stored* q, const Stored* k,
+                     const Stored* v, const Stored* grad, const float* lse, const float* delta, Stored* dq) {
+  const Segments segments = {query_segments, key_segments};
   alignas(16) __shared__ u16 memory[BLOCK_ROWS * PITCH];
   u16 *keys = memory, *values = memory + KEYS * PITCH;
-  Item item = item_of(shape, shape.heads, BLOCK_ROWS);
+  Item item = item_of(shape.queries, shape.batch, shape.heads, BLOCK_ROWS);
   u32 key_head = item.head / shape.heads_per_key, first_row = item.first + threadIdx.x / WARP * 16;
   const Stored* key_start = k + place(shape.key, 0, item.sample, key_head);
   const Stored* value_start = v + place(shape.key, 0, item.sample, key_head);
   u32 own[STEPS][4], own_grad[STEPS][4];
-  load_tile(shape, q + place(shape.query, 0, item.sample, item.head), shape.query[0], item.first, BLOCK_ROWS, memory);
+  load_tile(shape, q + place(shape.query, 0, item.sample, item.head), shape.query[0], shape.queries, item.first, BLOCK_ROWS, memory);
   __syncthreads();
   load_own(memory, own);
   __syncthreads();
-  load_tile(shape, grad + place(shape.out, 0, item.sample, item.head), shape.out[0], item.first, BLOCK_ROWS, memory);
+  load_tile(shape, grad + place(shape.out, 0, item.sample, item.head), shape.out[0], shape.queries, item.first, BLOCK_ROWS, memory);
   __syncthreads();
   load_own(memory, own_grad);
   float own_lse[2], own_delta[2], sums[TILES][4] = {};
   _Pragma("unroll") for (u32 half = 0; half < 2; half++) {
     u32 query = first_row + GROUP + 8 * half;
-    u64 row = ((u64)item.sample * shape.heads + item.head) * shape.seq + query;
-    own_lse[half] = query < shape.seq ? lse[row] : 0.0f;
-    own_delta[half] = query < shape.seq ? delta[row] : 0.0f;
+    u64 row = ((u64)item.sample * shape.heads + item.head) * shape.queries + query;
+    own_lse[half] = query < shape.queries ? lse[row] : 0.0f;
+    own_delta[half] = query < shape.queries ? delta[row] : 0.0f;
   }
   u32 end = end_key_of(shape, item.first, BLOCK_ROWS);
   for (u32 first = first_key_of(shape, item.first) / KEYS * KEYS; first < end; first += KEYS) {
     __syncthreads();
-    load_tile(shape, key_start, shape.key[0], first, KEYS, keys);
-    load_tile(shape, value_start, shape.key[0], first, KEYS, values);
+    load_tile(shape, key_start, shape.key[0], shape.keys, first, KEYS, keys);
+    load_tile(shape, value_start, shape.key[0], shape.keys, first, KEYS, values);
     __syncthreads();
     // Sixteen keys at a time: their gradients are the fragment of one step of the second product.
     _Pragma("unroll") for (u32 step = 0; step < KEYS / 16; step++) {
@@ -253,7 +260,7 @@ attention_backward_q(Shape shape, const u32* draw, const Stored* q, const Stored
         _Pragma("unroll") for (u32 i = 0; i < 4; i++) {
           u32 query = first_row + GROUP + i / 2 * 8, key = first + 16 * step + 8 * n + COLUMN + i % 2;
           slopes[n][i] = 0.0f;
-          if (!is_seen(shape, query, key)) continue;
+          if (!is_seen(shape, segments, item.sample, query, key)) continue;
           float weight = exp_of(madd(scores[i], shape.scale, -own_lse[i / 2]));
           float change = changes[i] * kept_factor(shape, draw, item.sample, item.head, query, key);
           slopes[n][i] = shape.scale * weight * (change - own_delta[i / 2]);
@@ -264,27 +271,28 @@ attention_backward_q(Shape shape, const u32* draw, const Stored* q, const Stored
       multiply_across(sums, fragment, keys + 16 * step * PITCH);
     }
   }
-  store_rows(shape, dq + place(shape.query, 0, item.sample, item.head), shape.query[0], first_row, 1.0f, 1.0f, sums);
+  store_rows(shape, dq + place(shape.query, 0, item.sample, item.head), shape.query[0], shape.queries, first_row, 1.0f, 1.0f, sums);
 }
 
 // A key head's gradients are sums over the query heads that share it, one after the other.
 KERNEL __launch_bounds__(BLOCK_THREADS)
-attention_backward_kv(Shape shape, const u32* draw, const Stored* q, const Stored* k, const Stored* v, const Stored* grad, const float* lse,
-                      const float* delta, Stored* dk, Stored* dv) {
+attention_backward_kv(Shape shape, const u32* draw, const i32* query_segments, const i32* key_segments, const Stored* q, const Stored* k,
+                      const Stored* v, const Stored* grad, const float* lse, const float* delta, Stored* dk, Stored* dv) {
+  const Segments segments = {query_segments, key_segments};
   alignas(16) __shared__ u16 keys[BLOCK_ROWS * PITCH], values[BLOCK_ROWS * PITCH], queries[QUERIES * PITCH], grads[QUERIES * PITCH];
-  Item item = item_of(shape, shape.heads / shape.heads_per_key, BLOCK_ROWS);
+  Item item = item_of(shape.keys, shape.batch, shape.heads / shape.heads_per_key, BLOCK_ROWS);
   u32 own_row = threadIdx.x / WARP * 16, first_row = item.first + own_row;
-  load_tile(shape, k + place(shape.key, 0, item.sample, item.head), shape.key[0], item.first, BLOCK_ROWS, keys);
-  load_tile(shape, v + place(shape.key, 0, item.sample, item.head), shape.key[0], item.first, BLOCK_ROWS, values);
+  load_tile(shape, k + place(shape.key, 0, item.sample, item.head), shape.key[0], shape.keys, item.first, BLOCK_ROWS, keys);
+  load_tile(shape, v + place(shape.key, 0, item.sample, item.head), shape.key[0], shape.keys, item.first, BLOCK_ROWS, values);
   float key_sums[TILES][4] = {}, value_sums[TILES][4] = {};
   u32 end = end_query_of(shape, item.first, BLOCK_ROWS);
   for (u32 head = item.head * shape.heads_per_key; head < (item.head + 1) * shape.heads_per_key; head++) {
-    const float* head_lse = lse + ((u64)item.sample * shape.heads + head) * shape.seq;
-    const float* head_delta = delta + ((u64)item.sample * shape.heads + head) * shape.seq;
+    const float* head_lse = lse + ((u64)item.sample * shape.heads + head) * shape.queries;
+    const float* head_delta = delta + ((u64)item.sample * shape.heads + head) * shape.queries;
     for (u32 first = first_query_of(shape, item.first) / QUERIES * QUERIES; first < end; first += QUERIES) {
       __syncthreads();
-      load_tile(shape, q + place(shape.query, 0, item.sample, head), shape.query[0], first, QUERIES, queries);
-      load_tile(shape, grad + place(shape.out, 0, item.sample, head), shape.out[0], first, QUERIES, grads);
+      load_tile(shape, q + place(shape.query, 0, item.sample, head), shape.query[0], shape.queries, first, QUERIES, queries);
+      load_tile(shape, grad + place(shape.out, 0, item.sample, head), shape.out[0], shape.queries, first, QUERIES, grads);
       __syncthreads();
       float weights[2][4] = {}, slopes[2][4] = {};
       _Pragma("unroll") for (u32 step = 0; step < STEPS; step++) {
@@ -301,7 +309,7 @@ attention_backward_kv(Shape shape, const u32* draw, const Stored* q, const Store
       _Pragma("unroll") for (u32 n = 0; n < 2; n++) {
         _Pragma("unroll") for (u32 i = 0; i < 4; i++) {
           u32 key = first_row + GROUP + i / 2 * 8, query = first + 8 * n + COLUMN + i % 2;
-          bool seen = is_seen(shape, query, key);
+          bool seen = is_seen(shape, segments, item.sample, query, key);
           float factor = seen ? kept_factor(shape, draw, item.sample, head, query, key) : 0.0f;
           float weight = seen ? exp_of(madd(weights[n][i], shape.scale, -head_lse[query])) : 0.0f;
           slopes[n][i] = seen ? shape.scale * weight * (slopes[n][i] * factor - head_delta[query]) : 0.0f;
@@ -315,6 +323,6 @@ attention_backward_kv(Shape shape, const u32* draw, const Stored* q, const Store
       multiply_across(key_sums, fragment, queries);
     }
   }
-  store_rows(shape, dk + place(shape.key, 0, item.sample, item.head), shape.key[0], first_row, 1.0f, 1.0f, key_sums);
-  store_rows(shape, dv + place(shape.key, 0, item.sample, item.head), shape.key[0], first_row, 1.0f, 1.0f, value_sums);
+  store_rows(shape, dk + place(shape.key, 0, item.sample, item.head), shape.key[0], shape.keys, first_row, 1.0f, 1.0f, key_sums);
+  store_rows(shape, dv + place(shape.key, 0, item.sample, item.head), shape.key[0], shape.keys, first_row, 1.0f, 1.0f, value_sums);
 }

@@ -41,7 +41,8 @@ impl Walk {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
-    pub seq: u32,
+    pub queries: u32,
+    pub keys: u32,
     pub batch: u32,
     pub heads: u32,
     pub head_dim: u32,

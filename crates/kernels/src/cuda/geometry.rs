@@ -117,23 +117,28 @@ fn plain_shared(head: u64, own: u64) -> u64 {
     4 * (2 * 32 * (head + 1) + own * PLAIN_ROWS * head)
 }
 
-/// `[seq, batch, heads]`: a warp for each query.
+/// `[queries, batch, heads]`: a warp for each query.
 pub fn attention_plain(extents: &[u64], variant: &Variant) -> Result<Launch, String> {
     attention(extents, PLAIN_ROWS, THREADS, plain_shared(variant.head, 1))
 }
 
-/// `[seq, batch, heads]`: the same with two rows of its own; for dK and dV the heads are those of keys.
+/// `[rows, batch, heads]`: the same with two rows of its own; for dK and dV rows and heads are those of keys.
 pub fn attention_plain_backward(extents: &[u64], variant: &Variant) -> Result<Launch, String> {
     attention(extents, PLAIN_ROWS, THREADS, plain_shared(variant.head, 2))
 }
 
-/// `[seq, batch, heads]`: a warp for each row, in one line.
+/// `[queries, heads]`: the same for all samples at once.
+pub fn attention_plain_backward_bias(extents: &[u64], variant: &Variant) -> Result<Launch, String> {
+    attention_plain_backward(&[extents[0], 1, extents[1]], variant)
+}
+
+/// `[queries, batch, heads]`: a warp for each row, in one line.
 pub fn attention_delta(extents: &[u64], _: &Variant) -> Result<Launch, String> {
     let count = extents.iter().try_fold(1u64, |product, &extent| product.checked_mul(extent));
     launch(count.map(|rows| rows.div_ceil(PLAIN_ROWS)), THREADS, 0)
 }
 
-/// `[seq, batch, heads]`: 16 rows for each of four warps; for dK and dV the heads are those of keys.
+/// `[rows, batch, heads]`: 16 rows for each of four warps; for dK and dV rows and heads are those of keys.
 pub fn attention_tensor_core(extents: &[u64], _: &Variant) -> Result<Launch, String> {
     attention(extents, TENSOR_CORE_ROWS, 128, 0)
 }

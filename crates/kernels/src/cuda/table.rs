@@ -218,18 +218,22 @@ pub const UNITS: &[Unit] = units! {
         sum_squares_carry(limbs: Out) by one[];
     }
     attention_plain in "attention" ["attention/shape.cuh" "attention/kernel.cu"] HEADS {
-        attention_plain(shape: Shape, draw: In, q: In, k: In, v: In, out: Out, lse: Out) by attention_plain[seq, batch, heads];
-        attention_delta(shape: Shape, out: In, grad: In, delta: Out) by attention_delta[seq, batch, heads];
-        attention_plain_backward_q(shape: Shape, draw: In, q: In, k: In, v: In, grad: In, lse: In, delta: In, dq: Out)
-            by attention_plain_backward[seq, batch, heads];
-        attention_plain_backward_kv(shape: Shape, draw: In, q: In, k: In, v: In, grad: In, lse: In, delta: In, dk: Out, dv: Out)
-            by attention_plain_backward[seq, batch, key_heads];
+        attention_plain(shape: Shape, draw: In, query_segments: In, key_segments: In, bias: In, q: In, k: In, v: In, out: Out, lse: Out)
+            by attention_plain[queries, batch, heads];
+        attention_delta(shape: Shape, out: In, grad: In, delta: Out) by attention_delta[queries, batch, heads];
+        attention_plain_backward_q(shape: Shape, draw: In, query_segments: In, key_segments: In, bias: In, q: In, k: In, v: In, grad: In,
+            lse: In, delta: In, dq: Out) by attention_plain_backward[queries, batch, heads];
+        attention_plain_backward_kv(shape: Shape, draw: In, query_segments: In, key_segments: In, bias: In, q: In, k: In, v: In, grad: In,
+            lse: In, delta: In, dk: Out, dv: Out) by attention_plain_backward[keys, batch, key_heads];
+        attention_plain_backward_bias(shape: Shape, draw: In, query_segments: In, key_segments: In, bias: In, q: In, k: In, v: In, grad: In,
+            lse: In, delta: In, dbias: Out) by attention_plain_backward_bias[queries, heads];
     }
     attention in "attention" ["attention/shape.cuh" "attention/tensor_core.cu"] TENSOR_CORE_HEADS {
-        attention(shape: Shape, draw: In, q: In, k: In, v: In, out: Out, lse: Out) by attention_tensor_core[seq, batch, heads];
-        attention_backward_q(shape: Shape, draw: In, q: In, k: In, v: In, grad: In, lse: In, delta: In, dq: Out)
-            by attention_tensor_core[seq, batch, heads];
-        attention_backward_kv(shape: Shape, draw: In, q: In, k: In, v: In, grad: In, lse: In, delta: In, dk: Out, dv: Out)
-            by attention_tensor_core[seq, batch, key_heads];
+        attention(shape: Shape, draw: In, query_segments: In, key_segments: In, q: In, k: In, v: In, out: Out, lse: Out)
+            by attention_tensor_core[queries, batch, heads];
+        attention_backward_q(shape: Shape, draw: In, query_segments: In, key_segments: In, q: In, k: In, v: In, grad: In, lse: In,
+            delta: In, dq: Out) by attention_tensor_core[queries, batch, heads];
+        attention_backward_kv(shape: Shape, draw: In, query_segments: In, key_segments: In, q: In, k: In, v: In, grad: In, lse: In,
+            delta: In, dk: Out, dv: Out) by attention_tensor_core[keys, batch, key_heads];
     }
 };

@@ -155,6 +155,7 @@ fn attention_has_every_row_of_every_head_once() {
         ([130, 2, 3], 64, "attention", "attention"),
         ([64, 1, 1], 64, "attention_backward_kv", "attention"),
         ([17, 3, 2], 8, "attention_plain", "attention_plain"),
+        ([21, 3, 2], 8, "attention_plain_backward_kv", "attention_plain"),
     ] {
         let launch = launched(unit, kernel, &extents, 0);
         let [seq, batch, heads] = extents;
@@ -166,6 +167,7 @@ fn attention_has_every_row_of_every_head_once() {
         assert!(seen.iter().all(|&count| count == 1), "{kernel}");
         assert!(launch.shared <= 96 << 10);
     }
+    assert_eq!(launched("attention_plain", "attention_plain_backward_bias", &[17, 2], 0).grid, 3 * 2);
     let heads_of_256 = launched("attention_plain", "attention_plain_backward_q", &[9, 1, 1], 2);
     assert_eq!(heads_of_256.shared, 4 * (2 * 32 * 257 + 2 * 8 * 256));
 }
@@ -201,5 +203,5 @@ fn a_walk_finds_the_places_of_its_layout() {
 
 #[test]
 fn what_is_passed_by_value_has_the_layout_of_the_text() {
-    assert_eq!((size_of::<Walk>(), std::mem::offset_of!(AttentionShape, query), size_of::<AttentionShape>()), (416, 40, 112));
+    assert_eq!((size_of::<Walk>(), std::mem::offset_of!(AttentionShape, query), size_of::<AttentionShape>()), (416, 48, 120));
 }

@@ -8,10 +8,12 @@ use kernels::cuda::AttentionShape;
 use kernels::gemm::Precision;
 use kernels::random::Dropout;
 
-/// What is attended, in a fused buffer `[seq, batch, q heads | k heads | v heads, d]`.
+/// What is attended, in a fused buffer `[seq, batch, q heads | k heads | v heads, d]`, or with keys of their own in
+/// `[seq, batch, q heads, d]` and `[keys, batch, k heads | v heads, d]`.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     seq: usize,
+    keys: Option<usize>,
     batch: usize,
     heads: usize,
     key_heads: usize,
@@ -19,6 +21,9 @@ struct Case {
     causal: bool,
     window: usize,
     dropout: f64,
+    /// Whether queries and keys have segments.
+    segments: bool,
+    bias: bool,
 }
 
 const KEY: [u32; 2] = [5, 6];
@@ -26,15 +31,36 @@ const KEY: [u32; 2] = [5, 6];
 const FIRST: [u32; 2] = [3, 2];
 
 impl Case {
-    fn row(&self) -> usize {
-        self.heads + 2 * self.key_heads
+    fn key_count(&self) -> usize {
+        self.keys.unwrap_or(self.seq)
+    }
+
+    /// Heads in a token of q and in one of keys.
+    fn rows(&self) -> [usize; 2] {
+        let pairs = 2 * self.key_heads;
+        if self.keys.is_some() { [self.heads, pairs] } else { [self.heads + pairs; 2] }
+    }
+
+    /// Elements of q, or of the fused buffer, and of keys and values of their own.
+    fn lens(&self) -> [usize; 2] {
+        let [q, kv] = self.rows();
+        [self.seq * self.batch * q * self.d, self.keys.map_or(0, |keys| keys * self.batch * kv * self.d)]
+    }
+
+    /// Documents that interleave, and padding.
+    fn segments_of(&self, rows: usize) -> Vec<i32> {
+        (0..rows * self.batch).map(|x| (x / self.batch * 5 % 7 + x % self.batch) as i32 % 3 - i32::from(x % 11 == 3)).collect()
+    }
+
+    fn bias(&self) -> Vec<f32> {
+        if self.bias { values(self.heads * self.seq * self.key_count(), 5, 1.0) } else { Vec::new() }
     }
 
     fn shape(&self) -> AttentionShape {
-        let token = self.batch * self.row() * self.d;
-        let strides = [token, self.row() * self.d, self.d].map(|stride| stride as u64);
+        let strides = |heads: usize| [self.batch * heads * self.d, heads * self.d, self.d].map(|stride| stride as u64);
         AttentionShape {
-            seq: self.seq as u32,
+            queries: self.seq as u32,
+            keys: self.key_count() as u32,
             batch: self.batch as u32,
             heads: self.heads as u32,
             head_dim: self.d as u32,
@@ -44,14 +70,17 @@ impl Case {
             threshold: (self.dropout * 4_294_967_296.0) as u32,
             scale: 1.0 / (self.d as f32).sqrt(),
             factor: (1.0 / (1.0 - self.dropout)) as f32,
-            query: strides,
-            key: strides,
-            out: [self.batch * self.heads * self.d, self.heads * self.d, self.d].map(|stride| stride as u64),
+            query: strides(self.rows()[0]),
+            key: strides(self.rows()[1]),
+            out: strides(self.heads),
         }
     }
 
-    fn sees(&self, query: usize, key: usize) -> bool {
-        (!self.causal || key <= query) && (self.window == 0 || query - key < self.window)
+    fn sees(&self, sample: usize, query: usize, key: usize) -> bool {
+        let inside = (!self.causal || key <= query) && (self.window == 0 || query - key < self.window);
+        let segment = |rows: usize, row: usize| self.segments_of(rows)[row * self.batch + sample];
+        let own = if self.segments { segment(self.seq, query) } else { 0 };
+        inside && (!self.segments || own >= 0 && own == segment(self.key_count(), key))
     }
 
     fn kept(&self, [sample, head, query, key]: [usize; 4]) -> f64 {
@@ -61,22 +90,26 @@ impl Case {
     }
 }
 
-/// out, lse, and the gradient of the fused buffer.
-fn naive(case: &Case, qkv: &[f32], grad: &[f32]) -> [Vec<f32>; 3] {
+/// out, lse, and the gradients of q, of keys and values of their own, and of the bias.
+fn naive(case: &Case, q_data: &[f32], kv_data: &[f32], grad: &[f32]) -> [Vec<f32>; 5] {
     let Case { seq, batch, heads, key_heads, d, .. } = *case;
-    let at = |token: usize, sample: usize, row: usize| ((token * batch + sample) * case.row() + row) * d;
+    let ([q_row, kv_row], is_apart, bias) = (case.rows(), case.keys.is_some(), case.bias());
+    let (source, first) = if is_apart { (kv_data, 0) } else { (q_data, heads) };
     let out_at = |token: usize, sample: usize, head: usize| ((token * batch + sample) * heads + head) * d;
-    let (mut out, mut lse, mut change) = (vec![0f64; seq * batch * heads * d], vec![0f64; batch * heads * seq], vec![0f64; qkv.len()]);
+    let mut results = [grad.len(), batch * heads * seq, q_data.len(), kv_data.len(), bias.len()].map(|len| vec![0f64; len]);
+    let [out, lse, dq, dkv, d_bias] = &mut results;
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     for (sample, head, query) in
         (0..batch).flat_map(|sample| (0..heads).flat_map(move |head| (0..seq).map(move |query| (sample, head, query))))
     {
         let key_head = head / (heads / key_heads);
-        let (q, scale) = (at(query, sample, head), 1.0 / (d as f64).sqrt());
-        let keys: Vec<usize> = (0..seq).filter(|&key| case.sees(query, key)).collect();
-        let k = |key: usize| at(key, sample, heads + key_head);
-        let v = |key: usize| at(key, sample, heads + key_heads + key_head);
-        let scores: Vec<f64> = keys.iter().map(|&key| scale * dot(&qkv[q..][..d], &qkv[k(key)..][..d])).collect();
+        let (q, scale) = (((query * batch + sample) * q_row + head) * d, 1.0 / (d as f64).sqrt());
+        let keys: Vec<usize> = (0..case.key_count()).filter(|&key| case.sees(sample, query, key)).collect();
+        let k = |key: usize| ((key * batch + sample) * kv_row + first + key_head) * d;
+        let v = |key: usize| k(key) + key_heads * d;
+        let bias_at = |key: usize| (head * seq + query) * case.key_count() + key;
+        let added = |key: usize| bias.get(bias_at(key)).copied().map_or(0.0, f64::from);
+        let scores: Vec<f64> = keys.iter().map(|&key| scale * dot(&q_data[q..][..d], &source[k(key)..][..d]) + added(key)).collect();
         let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let total: f64 = scores.iter().map(|score| (score - top).exp()).sum();
         lse[(sample * heads + head) * seq + query] = top + total.ln();
@@ -84,22 +117,41 @@ fn naive(case: &Case, qkv: &[f32], grad: &[f32]) -> [Vec<f32>; 3] {
         let weights: Vec<f64> = scores.iter().map(|score| (score - top).exp() / total).collect();
         let kept: Vec<f64> = keys.iter().map(|&key| if case.dropout > 0.0 { case.kept([sample, head, query, key]) } else { 1.0 }).collect();
         for (i, &key) in keys.iter().enumerate() {
-            (0..d).for_each(|c| out[o + c] += weights[i] * kept[i] * f64::from(qkv[v(key) + c]));
+            (0..d).for_each(|c| out[o + c] += weights[i] * kept[i] * f64::from(source[v(key) + c]));
         }
         let delta: f64 = (0..d).map(|c| out[o + c] * f64::from(grad[o + c])).sum();
         for (i, &key) in keys.iter().enumerate() {
-            let slope = scale * weights[i] * (kept[i] * dot(&grad[o..][..d], &qkv[v(key)..][..d]) - delta);
+            let change = weights[i] * (kept[i] * dot(&grad[o..][..d], &source[v(key)..][..d]) - delta);
+            if let Some(sum) = d_bias.get_mut(bias_at(key)) {
+                *sum += change;
+            }
             for c in 0..d {
-                change[v(key) + c] += weights[i] * kept[i] * f64::from(grad[o + c]);
-                change[q + c] += slope * f64::from(qkv[k(key) + c]);
-                change[k(key) + c] += slope * f64::from(qkv[q + c]);
+                let d_source = if is_apart { &mut *dkv } else { &mut *dq };
+                d_source[v(key) + c] += weights[i] * kept[i] * f64::from(grad[o + c]);
+                d_source[k(key) + c] += scale * change * f64::from(q_data[q + c]);
+                dq[q + c] += scale * change * f64::from(source[k(key) + c]);
             }
         }
     }
-    [out, lse, change].map(|values| values.into_iter().map(|value| value as f32).collect())
+    results.map(|values| values.into_iter().map(|value| value as f32).collect())
 }
 
-const PLAIN: Case = Case { seq: 37, batch: 2, heads: 3, key_heads: 3, d: 20, causal: false, window: 0, dropout: 0.0 };
+const PLAIN: Case = Case {
+    seq: 37,
+    keys: None,
+    batch: 2,
+    heads: 3,
+    key_heads: 3,
+    d: 20,
+    causal: false,
+    window: 0,
+    dropout: 0.0,
+    segments: false,
+    bias: false,
+};
+/// All that a case can have, within a sequence and across two.
+const HELD: Case = Case { causal: true, window: 9, dropout: 0.3, segments: true, key_heads: 1, bias: true, ..PLAIN };
+const ACROSS: Case = Case { keys: Some(41), segments: true, heads: 4, key_heads: 2, dropout: 0.2, bias: true, ..PLAIN };
 
 #[test]
 fn the_formula_is_that_of_the_cpu() {
@@ -108,24 +160,33 @@ fn the_formula_is_that_of_the_cpu() {
         Case { causal: true, ..PLAIN },
         Case { causal: true, window: 9, dropout: 0.3, ..PLAIN },
         Case { causal: true, seq: 130, d: 64, dropout: 0.1, ..PLAIN },
+        HELD,
+        ACROSS,
     ] {
-        let Case { seq, batch, heads, d, causal, .. } = case;
-        let (qkv, grad) = (values(seq * batch * 3 * heads * d, 1, 1.0), values(seq * batch * heads * d, 2, 1.0));
+        let Case { seq, batch, heads, key_heads, d, causal, .. } = case;
+        let ([q_len, kv_len], grad) = (case.lens(), values(seq * batch * heads * d, 2, 1.0));
+        let (q, kv, bias) = (values(q_len, 1, 1.0), values(kv_len, 3, 1.0), case.bias());
         let dropout = (case.dropout > 0.0).then(|| Dropout::new(case.dropout, KEY, FIRST).unwrap());
         let window = (case.window > 0).then_some(case.window);
         let (scale, precision) = (1.0 / (d as f32).sqrt(), Precision::F32);
-        let (queries, keys, key_heads) = (seq, seq, heads);
+        let (queries, keys) = (seq, case.key_count());
         let shape = Attention { queries, keys, batch, heads, key_heads, head_dim: d, causal, window, scale, dropout, precision };
-        let [mut out, mut lse, mut change] = [grad.len(), batch * heads * seq, qkv.len()].map(|len| vec![0.0; len]);
-        let inputs = Inputs { q: &qkv[..], kv: None, segments: [None, None], bias: None };
+        let segments = [seq, keys].map(|rows| case.segments_of(rows));
+        let segments = segments.each_ref().map(|segments| case.segments.then_some(&segments[..]));
+        let inputs = Inputs { q: &q[..], kv: case.keys.is_some().then_some(&kv[..]), segments, bias: case.bias.then_some(&bias[..]) };
+        let [mut out, mut lse] = [grad.len(), batch * heads * seq].map(|len| vec![0.0; len]);
+        let [mut dq, mut dkv, mut d_bias] = [q_len, kv_len, bias.len()].map(|len| vec![0.0; len]);
         attention::attention(&inputs, &shape, &mut out[..], &mut lse).unwrap();
         let saved = Saved { out: &out[..], lse: &lse, grad: &grad };
-        let gradients = Gradients { q: &mut change[..], kv: None, bias: None };
+        let gradients =
+            Gradients { q: &mut dq[..], kv: case.keys.is_some().then_some(&mut dkv[..]), bias: case.bias.then_some(&mut d_bias[..]) };
         attention::attention_backward(&inputs, &saved, &shape, gradients).unwrap();
-        let [want_out, want_lse, want_change] = naive(&case, &qkv, &grad);
+        let [want_out, want_lse, want_q, want_kv, want_bias] = naive(&case, &q, &kv, &grad);
         Float::F32.expect("out", &out, &want_out, 0.0, 3e-6);
         Float::F32.expect("lse", &lse, &want_lse, 0.0, 3e-6);
-        Float::F32.expect("change", &change, &want_change, 0.0, 2e-5);
+        for (got, want) in [(dq, want_q), (dkv, want_kv), (d_bias, want_bias)] {
+            Float::F32.expect("change", &got, &want, 0.0, 2e-5);
+        }
     }
 }
 
@@ -133,37 +194,57 @@ fn the_formula_is_that_of_the_cpu() {
 fn check(unit: &str, variant: &str, float: Float, case: Case, slack: f32) {
     let Case { seq, batch, heads, key_heads, d, .. } = case;
     let what = format!("{unit} {variant} {case:?}");
-    let qkv = float.rounded(&values(seq * batch * case.row() * d, 1, 1.0));
-    let grad = float.rounded(&values(seq * batch * heads * d, 2, 1.0));
-    let [want_out, want_lse, want_change] = naive(&case, &qkv, &grad);
-    let (device, shape) = (device(unit, variant), Shape(case.shape()));
+    let ([q_len, kv_len], keys, bias) = (case.lens(), case.key_count(), case.bias());
+    let [q, kv, grad] = [(q_len, 1), (kv_len, 3), (seq * batch * heads * d, 2)].map(|(len, seed)| float.rounded(&values(len, seed, 1.0)));
+    let [want_out, want_lse, want_q, want_kv, want_bias] = naive(&case, &q, &kv, &grad);
+    let (device, shape, is_plain) = (device(unit, variant), Shape(case.shape()), unit == "attention_plain");
     let draw = Memory::of(&[KEY[0], KEY[1], FIRST[0], FIRST[1]], 0);
     let draw = if case.dropout > 0.0 { draw.argument() } else { NULL };
-    let (fused, change) = (float.put(&qkv, 0), float.room(qkv.len(), 0));
-    let parts = |memory: &Memory| {
-        let Pointer(start) = memory.argument() else { unreachable!() };
+    let segments = [seq, keys].map(|rows| Memory::of(&case.segments_of(rows), 0));
+    let segments = segments.each_ref().map(|segments| if case.segments { segments.argument() } else { NULL });
+    let bias_at = Memory::of(&bias, 0);
+    let mut held = vec![shape, draw, segments[0], segments[1]];
+    if is_plain {
+        held.push(if case.bias { bias_at.argument() } else { NULL });
+    }
+    let (q_at, kv_at, dq, dkv) = (float.put(&q, 0), float.put(&kv, 0), float.room(q_len, 0), float.room(kv_len, 0));
+    let parts = |q: &Memory, kv: &Memory| {
+        let (first, of_keys) = if case.keys.is_some() { (0, kv) } else { (heads, q) };
         let bytes = if float == Float::F32 { 4 } else { 2 };
-        [0, heads, heads + key_heads].map(|row| Pointer(start.wrapping_byte_add(row * d * bytes)))
+        let at = |memory: &Memory, row: usize| match memory.argument() {
+            Pointer(start) => Pointer(start.wrapping_byte_add(row * d * bytes)),
+            other => other,
+        };
+        [at(q, 0), at(of_keys, first), at(of_keys, first + key_heads)]
     };
-    let ([q, k, v], [dq, dk, dv]) = (parts(&fused), parts(&change));
+    let ([q, k, v], [dq_at, dk, dv]) = (parts(&q_at, &kv_at), parts(&dq, &dkv));
     let (out, lse) = (float.room(grad.len(), 0), Float::F32.room(batch * heads * seq, 0));
     let grad = float.put(&grad, 0);
     let delta = Float::F32.room(batch * heads * seq, 0);
     let extents = [seq, batch, heads].map(|extent| extent as u64);
-    let names = if unit == "attention" {
-        ["attention", "attention_backward_q", "attention_backward_kv"]
-    } else {
+    let names = if is_plain {
         ["attention_plain", "attention_plain_backward_q", "attention_plain_backward_kv"]
+    } else {
+        ["attention", "attention_backward_q", "attention_backward_kv"]
     };
-    device.launch(names[0], &extents, &[shape, draw, q, k, v, out.argument(), lse.argument()]);
+    device.launch(names[0], &extents, &[&held[..], &[q, k, v, out.argument(), lse.argument()]].concat());
     Float::F32.expect(&format!("{what}: lse"), &lse.get::<f32>(), &want_lse, 0.0, 1e-5);
     float.expect(&format!("{what}: out"), &float.get(&out), &want_out, 1.0, slack);
     let plain = crate::device::device("attention_plain", variant);
     plain.launch("attention_delta", &extents, &[shape, out.argument(), grad.argument(), delta.argument()]);
-    let saved = [shape, draw, q, k, v, grad.argument(), lse.argument(), delta.argument()];
-    device.launch(names[1], &extents, &[&saved[..], &[dq]].concat());
-    device.launch(names[2], &[seq as u64, batch as u64, key_heads as u64], &[&saved[..], &[dk, dv]].concat());
-    float.expect(&format!("{what}: change"), &float.get(&change), &want_change, 2.0, 4.0 * slack);
+    let saved = [&held[..], &[q, k, v, grad.argument(), lse.argument(), delta.argument()]].concat();
+    device.launch(names[1], &extents, &[&saved[..], &[dq_at]].concat());
+    device.launch(names[2], &[keys, batch, key_heads].map(|extent| extent as u64), &[&saved[..], &[dk, dv]].concat());
+    for (got, want) in [(&dq, want_q), (&dkv, want_kv)] {
+        float.expect(&format!("{what}: change"), &float.get(got), &want, 2.0, 4.0 * slack);
+    }
+    if case.bias {
+        let d_bias = Float::F32.room(bias.len(), 0);
+        let places = [&saved[..], &[d_bias.argument()]].concat();
+        device.launch("attention_plain_backward_bias", &[seq as u64, heads as u64], &places);
+        // delta has the rounding of a 16-bit output, and nothing rounds its difference from it away.
+        Float::F32.expect(&format!("{what}: bias"), &d_bias.get::<f32>(), &want_bias, 0.0, 12.0 * slack);
+    }
 }
 
 #[test]
@@ -175,6 +256,8 @@ fn the_plain_kernels_compute_the_formula() {
         check("attention_plain", &name(64), float, Case { causal: true, seq: 70, key_heads: 1, ..PLAIN }, slack);
         check("attention_plain", &name(64), float, Case { causal: true, window: 9, dropout: 0.3, ..PLAIN }, slack);
         check("attention_plain", &name(64), float, Case { seq: 1, causal: true, d: 64, ..PLAIN }, slack);
+        check("attention_plain", &name(64), float, HELD, slack);
+        check("attention_plain", &name(64), float, ACROSS, slack);
         check("attention_plain", &name(128), float, Case { dropout: 0.1, d: 100, heads: 2, key_heads: 2, ..PLAIN }, slack);
     }
 }
@@ -188,6 +271,8 @@ fn the_kernels_for_tensor_cores_compute_the_formula() {
         check("attention", &name(64), float, Case { causal: true, seq: 150, key_heads: 1, batch: 1, ..case }, slack);
         check("attention", &name(64), float, Case { causal: true, seq: 150, window: 21, dropout: 0.3, batch: 1, d: 40, ..case }, slack);
         check("attention", &name(64), float, Case { seq: 1, causal: true, ..case }, slack);
+        check("attention", &name(64), float, Case { d: 40, bias: false, ..HELD }, slack);
+        check("attention", &name(64), float, Case { d: 40, bias: false, keys: Some(101), ..ACROSS }, slack);
         check("attention", &name(128), float, Case { dropout: 0.1, d: 128, seq: 64, heads: 2, key_heads: 2, ..case }, slack);
         check("attention", &name(128), float, Case { causal: true, d: 80, seq: 97, heads: 1, key_heads: 1, ..case }, slack);
     }
