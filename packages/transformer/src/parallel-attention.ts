@@ -6,6 +6,7 @@ import {
   type InitRule,
   Module,
   requireDropoutRates,
+  rotaryEmbedding,
   selfAttention,
   type Tensor,
 } from '@megatron-ts/tensor';
@@ -20,7 +21,6 @@ import {
 } from '@megatron-ts/tensor-parallel';
 import { HeadNorm, type LocalHeads } from './head-norm.ts';
 import { RotaryAngles, type RotaryOptions } from './rotary.ts';
-import { rotateHeads } from './rotate-heads.ts';
 
 /** Options of an attention block. */
 export interface ParallelAttentionOptions<SP extends boolean = false> extends LayerDTypes {
@@ -74,7 +74,7 @@ export interface AttentionInputs {
   readonly segments?: AnyTensor | undefined;
   /** Added to the scores of this rank's heads: f32 `[a / t, s, s]`; nothing by default. */
   readonly bias?: AnyTensor | undefined;
-  /** Position of each token (i32) `[s, b]`, for rotations; its row by default. */
+  /** Position of each token (i32) `[s, b]`, below s, for rotations; its row by default. */
   readonly positions?: AnyTensor | undefined;
 }
 
@@ -151,7 +151,7 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
     const { angles, heads } = this;
     if (angles === undefined) return qkv;
     const [seq = 0] = qkv.shape;
-    return rotateHeads(qkv, { table: angles.table(seq), interleaved: angles.interleaved, positions, ...heads });
+    return rotaryEmbedding(qkv, { table: angles.table(seq), interleaved: angles.interleaved, positions, ...heads });
   }
 }
 
