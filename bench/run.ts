@@ -4,6 +4,7 @@ import { collectives } from './collectives.ts';
 import { memory } from './memory.ts';
 import { ops } from './ops.ts';
 import { overhead } from './overhead.ts';
+import { overlap } from './overlap.ts';
 import { formatReport, type Report, saveReport } from './report.ts';
 import { train } from './train.ts';
 import { trainParallel } from './train-parallel.ts';
@@ -27,6 +28,8 @@ const usage = `npm run bench -- <name> [--json] [--save]
   collectives  all-reduce, all-gather, reduce-scatter and exchange of 2 and 4 ranks, beside gloo and each installed MPI
               --pairs N            undisturbed rounds of each row; 9 by default
               --ranks N            worlds of this size alone
+  overlap   how much of a column-parallel layer's communication in backward is hidden behind its products, on two ranks
+              --pairs N            rounds of each row; 9 by default
   overhead  microseconds per operation on tensors of four numbers, beside PyTorch
   memory    live bytes by use, requests to the system and page faults of a GPT's steps 10 to 500
               --model tiny|small   shapes; tiny by default
@@ -76,6 +79,7 @@ const benches: Readonly<Record<string, () => Promise<Report>>> = {
   'train-parallel': () => trainParallel({ model: values.model ?? 'small', ...numbers() }),
   ops: () => ops({ ...(values.only === undefined ? {} : { only: values.only }), ...numbers() }),
   collectives: () => collectives({ ...(values.ranks === undefined ? {} : { sizes: [wholeNumber('ranks', values.ranks)] }), ...numbers() }),
+  overlap: () => overlap(numbers()),
   overhead,
   memory: () => memory(values.model ?? 'tiny'),
 };
