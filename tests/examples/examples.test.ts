@@ -106,7 +106,7 @@ describe('06, ranks that disagree', () => {
   });
 });
 
-describe('07, serving with ONNX Runtime', () => {
+describe('08, serving with ONNX Runtime', () => {
   it('trains on four ranks, writes one file, and continues the text from it', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'megatron-example-'));
     const end = await runExample('08-serve-with-onnx.ts', 4, { options: ['--model', join(folder, 'fox.onnx')] });
@@ -114,5 +114,15 @@ describe('07, serving with ONNX Runtime', () => {
     expect(end.lines.at(-1)).toBe('served: the quick brown fox jumps over t');
     expect(readdirSync(folder)).toEqual(['fox.onnx']);
     rmSync(folder, { recursive: true });
+  });
+});
+
+describe('09, what a layer keeps for backward', () => {
+  it('is what the list says, to the byte, on every layout', async () => {
+    const end = await runExample('08-activation-memory.ts', 4);
+    expect(end).toMatchObject(clean);
+    const rows = end.lines.slice(2).map((line) => line.split('|').map((cell) => cell.trim()));
+    expect(rows).toHaveLength(5 * 6);
+    for (const [, , , , kept, listed] of rows) expect(kept).toBe(listed);
   });
 });
