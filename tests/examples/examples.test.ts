@@ -119,7 +119,7 @@ describe('08, serving with ONNX Runtime', () => {
 
 describe('09, what a layer keeps for backward', () => {
   it('is what the list says, to the byte, on every layout', async () => {
-    const end = await runExample('08-activation-memory.ts', 4);
+    const end = await runExample('09-activation-memory.ts', 4);
     expect(end).toMatchObject(clean);
     const rows = end.lines.slice(2).map((line) => line.split('|').map((cell) => cell.trim()));
     expect(rows).toHaveLength(5 * 6);

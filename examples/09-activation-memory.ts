@@ -1,6 +1,6 @@
 // What a transformer layer keeps between its forward and its backward, measured on 1, 2 and 4 tensor-parallel ranks, beside the list of
 // its tensors and the figure of Korthikanti et al. 2022, table 2.
-//   npx megatron-ts run --ranks 4 examples/08-activation-memory.ts
+//   npx megatron-ts run --ranks 4 examples/09-activation-memory.ts
 import {
   type AnyTensor,
   initializeModelParallel,
