@@ -146,6 +146,7 @@ export type {
   RowInput,
   RowParallelLinearOptions,
   SequenceShard,
+  StackedPart,
   VocabParallelCrossEntropyOptions,
   VocabParallelLinearCrossEntropyOptions,
   VocabParallelEmbeddingOptions,

@@ -72,8 +72,7 @@ export interface GPTModelOptions<SP extends boolean = false> extends GPTConfig<S
   readonly chunk?: number;
 }
 
-type Defaulted = 'activation' | 'normalization' | 'bias' | 'layerNormEps' | 'tieWordEmbeddings' | 'ffnHiddenSize' | DefaultedHeads;
-type DefaultedHeads = 'numKeyValueHeads' | 'headDim' | 'qkNorm';
-
 /** What a GPT model was made with, the options filled in that say what it computes. */
-export type ResolvedGPTConfig = GPTConfig<boolean> & Required<Pick<GPTConfig<boolean>, Defaulted>>;
+export type ResolvedGPTConfig = GPTConfig<boolean>
+  & Required<Pick<GPTConfig<boolean>, 'numKeyValueHeads' | 'headDim' | 'qkNorm' | 'ffnHiddenSize' | 'activation' | 'normalization'>>
+  & Required<Pick<GPTConfig<boolean>, 'bias' | 'layerNormEps' | 'tieWordEmbeddings'>>;
