@@ -2,9 +2,6 @@
  * Tensors, the tape and modules.
  * @module @megatron-ts/tensor
  */
-// First: it extends Tensor, whose methods are operations, one of which uses it. From here on each finds the others evaluated.
-export { remakeable } from './remade-tensor.ts';
-export type { Remaking } from './remade-tensor.ts';
 export { ambient } from './ambient.ts';
 export type { Ambient, Frame } from './ambient.ts';
 export { Tensor } from './tensor.ts';
@@ -37,6 +34,8 @@ export type { AxisPlace, GradSynchronizer, GradTarget, InitializationContext, Pa
 export { productPlacement } from './placement.ts';
 export type { PartialSum, Placement, Replicated, Sharded, Whole } from './placement.ts';
 export { recompute } from './recompute.ts';
+export { remakeable } from './remade-tensor.ts';
+export type { Remaking } from './remade-tensor.ts';
 export { tensor } from './read.ts';
 export type { TensorOptions, TypedArrayOf } from './read.ts';
 export { evaluate, keep, noGrad, scope, Scope } from './scope.ts';
