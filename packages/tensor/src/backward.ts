@@ -89,10 +89,10 @@ function moveTo(next: Frame | undefined, last: Frame | undefined): Frame | undef
 }
 
 function runNode(node: Node): void {
-  if (!node.isLive || node.grads.every((grad) => grad === undefined)) return;
+  if (!node.isLive || !isReached(node)) return;
   const { backwardWeight } = node;
   scope(() => {
-    const grads = node.grads.map((grad, i) => grad ?? zerosFor(node, i));
+    const grads = arrivedOf(node);
     const begun = inSpan(
       'backward',
       () => nameOf(node),
@@ -105,10 +105,10 @@ function runNode(node: Node): void {
         () => backwardWeight(...grads),
       );
     const inputGrads = typeof begun === 'function' ? begun() : begun;
-    node.inputs.forEach((input, i) => {
+    for (const [i, input] of node.inputs.entries()) {
       const grad = inputGrads[i];
       if (grad !== null && grad !== undefined && input.requiresGrad) deliver(input, grad, node.sources[i]);
-    });
+    }
   });
   if (backwardWeight !== undefined && node.tape.deferWeightGradients) node.tape.defer(() => runWeight(node, backwardWeight));
   else finish(node);
@@ -118,6 +118,19 @@ function nameOf({ op, frame }: Node): string {
   return frame === undefined ? op : `${frame.module.path}: ${op}`;
 }
 
+/** Whether a gradient has arrived for one of the outputs. */
+function isReached({ grads }: Node): boolean {
+  for (const grad of grads) if (grad !== undefined) return true;
+  return false;
+}
+
+/** The gradients of the outputs. */
+function arrivedOf(node: Node): AnyTensor[] {
+  const [only] = node.grads;
+  if (node.grads.length === 1 && only !== undefined) return [only];
+  return node.grads.map((grad, i) => grad ?? zerosFor(node, i));
+}
+
 /** The gradient of an output that nothing used. */
 function zerosFor({ outputs }: Node, output: number): AnyTensor {
   const { shape, dtype } = outputs[output] ?? { shape: [], dtype: 'f32' };
@@ -125,11 +138,10 @@ function zerosFor({ outputs }: Node, output: number): AnyTensor {
 }
 
 function runWeight(node: Node, backwardWeight: (...grads: AnyTensor[]) => void): void {
-  const grads = () => node.grads.map((grad, i) => grad ?? zerosFor(node, i));
   inSpan(
     'weight gradient',
     () => nameOf(node),
-    () => noGrad(() => scope(() => backwardWeight(...grads()))),
+    () => noGrad(() => scope(() => backwardWeight(...arrivedOf(node)))),
   );
   finish(node);
 }

@@ -43,8 +43,6 @@ export class Node implements Recording {
   readonly backwardWeight: ((...grads: AnyTensor[]) => void) | undefined;
   /** Nodes that made the inputs, taken at recording time. */
   readonly sources: readonly (Node | undefined)[];
-  /** Which output of its source each input is. */
-  readonly sourceOutputs: readonly number[];
   /** Position in the order of forwards. */
   readonly sequence: number;
   /** The tape it belongs to. */
@@ -55,8 +53,8 @@ export class Node implements Recording {
   readonly line: string | undefined;
   /** Gradients of the outputs, as they arrive. */
   readonly grads: (AnyTensor | undefined)[];
-  /** Whether the gradient of an output is a sum this node owns alone. */
-  readonly ownsGrad: boolean[];
+  /** Whether the gradient of an output is a sum this node owns alone; nothing where it is not. */
+  readonly ownsGrad: (boolean | undefined)[] = [];
   /** Shapes of the outputs, for those that no gradient reaches. */
   readonly outputs: readonly Pick<AnyTensor, 'shape' | 'dtype'>[];
   private live = true;
@@ -67,15 +65,22 @@ export class Node implements Recording {
     this.saved = recording.saved;
     this.backward = recording.backward;
     this.backwardWeight = recording.backwardWeight;
-    this.sources = recording.inputs.map((input) => input.node);
-    this.sourceOutputs = recording.inputs.map((input) => input.outputIndex);
+    const { inputs } = recording;
+    // Loops, not callbacks: this runs once for every operation of a forward.
+    const sources = new Array<Node | undefined>(inputs.length);
+    for (let i = 0; i < inputs.length; i++) sources[i] = inputs[i]?.node;
+    this.sources = sources;
     this.sequence = nextSequence++;
     this.frame = ambient.frame;
     this.line = isChecking() ? callerLine() : undefined;
-    this.grads = outputs.map(() => undefined);
-    this.ownsGrad = outputs.map(() => false);
-    this.outputs = outputs.map(({ shape, dtype }) => ({ shape, dtype }));
-    this.tape = ambient.tape ?? this.sources.find((source) => source !== undefined)?.tape ?? new Tape();
+    const forms: Pick<AnyTensor, 'shape' | 'dtype'>[] = [];
+    this.grads = [];
+    for (const { shape, dtype } of outputs) {
+      forms.push({ shape, dtype });
+      this.grads.push(undefined);
+    }
+    this.outputs = forms;
+    this.tape = ambient.tape ?? sources.find((source) => source !== undefined)?.tape ?? new Tape();
     for (const tensor of this.saved) tensor.retain();
     this.tape.push(this);
   }
@@ -90,24 +95,38 @@ export class Node implements Recording {
     if (!this.live) return;
     this.live = false;
     for (const tensor of this.saved) tensor.release();
-    this.grads.forEach((grad) => grad?.release());
-    this.grads.fill(undefined);
+    const { grads } = this;
+    for (let i = 0; i < grads.length; i++) {
+      grads[i]?.release();
+      grads[i] = undefined;
+    }
   }
 }
 
-/** Ties `outputs` to a node when recording is on and an input needs a gradient. */
+/** Whether somebody wants to know of an operation on these inputs; where nobody does, its record need not be made. */
+export function isRecorded(a: AnyTensor, b: AnyTensor = a): boolean {
+  return (a.requiresGrad || b.requiresGrad) && (ambient.recording || ambient.uses !== undefined);
+}
+
+/** Whether a node is to be made; notes what is used where one is not. */
+function needsNode({ inputs }: Recording): boolean {
+  if (!ambient.recording) {
+    if (ambient.uses !== undefined) for (const input of inputs) if (input.requiresGrad) ambient.uses.add(input);
+    return false;
+  }
+  for (const input of inputs) if (input.requiresGrad) return true;
+  return false;
+}
+
+/** Ties `output` to a node when recording is on and an input needs a gradient. */
 export function record<T extends AnyTensor>(output: T, recording: Recording): T {
-  recordAll([output], recording);
+  if (needsNode(recording)) output.attach(new Node(recording, [output]), 0);
   return output;
 }
 
 /** The same for an operation with several outputs. */
 export function recordAll(outputs: readonly AnyTensor[], recording: Recording): void {
-  if (!ambient.recording) {
-    if (ambient.uses !== undefined) for (const input of recording.inputs) if (input.requiresGrad) ambient.uses.add(input);
-    return;
-  }
-  if (!recording.inputs.some((input) => input.requiresGrad)) return;
+  if (!needsNode(recording)) return;
   const node = new Node(recording, outputs);
   outputs.forEach((output, index) => output.attach(node, index));
 }

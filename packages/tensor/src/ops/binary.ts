@@ -1,5 +1,5 @@
 import { engine } from '../engine.ts';
-import { record } from '../node.ts';
+import { isRecorded, record } from '../node.ts';
 import type { Placement } from '../placement.ts';
 import { result } from '../result.ts';
 import { broadcastShape, sameShape, type Shape } from '../shape.ts';
@@ -107,20 +107,22 @@ const derivatives: Record<Exclude<Op, 'div'>, Derivative> = {
 };
 
 function tensors(op: Exclude<Op, 'div'>, a: AnyTensor, b: AnyTensor): AnyTensor {
+  const y = raw(op, a, b);
+  if (!isRecorded(a, b)) return y;
   const derivative = derivatives[op];
-  return record(raw(op, a, b), {
-    op,
-    inputs: [a, b],
-    saved: derivative.needsValues ? [a, b] : [],
-    backward: (grad) => [
-      a.requiresGrad ? sumToShape(derivative.a(grad, a, b), a.shape) : null,
-      b.requiresGrad ? sumToShape(derivative.b(grad, a, b), b.shape) : null,
-    ],
-  });
+  return record(y, { op, inputs: [a, b], saved: derivative.needsValues ? [a, b] : [], backward: gradientsBy(derivative, a, b) });
+}
+
+function gradientsBy(derivative: Derivative, a: AnyTensor, b: AnyTensor): (grad: AnyTensor) => (AnyTensor | null)[] {
+  return (grad) => [
+    a.requiresGrad ? sumToShape(derivative.a(grad, a, b), a.shape) : null,
+    b.requiresGrad ? sumToShape(derivative.b(grad, a, b), b.shape) : null,
+  ];
 }
 
 function quotient(a: AnyTensor, b: AnyTensor): AnyTensor {
   const y = raw('div', a, b);
+  if (!isRecorded(a, b)) return y;
   return record(y, { op: 'div', inputs: [a, b], saved: [b, y], backward: (grad) => quotientGradients(grad, { a, b, y }) });
 }
 
@@ -134,8 +136,13 @@ const scalarGradients: Record<'add' | 'sub' | 'mul' | 'div' | 'pow', (grad: AnyT
 };
 
 function withScalar(op: keyof typeof scalarGradients, a: AnyTensor, value: number): AnyTensor {
-  const saved = op === 'pow' ? [a] : [];
-  return record(rawScalar(op, a, value), { op, inputs: [a], saved, backward: (grad) => [scalarGradients[op](grad, a, value)] });
+  const y = rawScalar(op, a, value);
+  if (!isRecorded(a)) return y;
+  return record(y, { op, inputs: [a], saved: op === 'pow' ? [a] : [], backward: gradientOfScalar(op, a, value) });
+}
+
+function gradientOfScalar(op: keyof typeof scalarGradients, a: AnyTensor, value: number): (grad: AnyTensor) => AnyTensor[] {
+  return (grad) => [scalarGradients[op](grad, a, value)];
 }
 
 /** a + b, with broadcasting. */

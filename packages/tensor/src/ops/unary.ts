@@ -1,5 +1,5 @@
 import { engine } from '../engine.ts';
-import { record } from '../node.ts';
+import { isRecorded, record } from '../node.ts';
 import type { Placement } from '../placement.ts';
 import { result } from '../result.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -28,15 +28,18 @@ const savesResult: ReadonlySet<Op> = new Set<Op>(['exp', 'sqrt', 'tanh', 'sigmoi
 
 function apply(op: Op, x: AnyTensor): AnyTensor {
   if (x.dtype !== 'f32') requireDType(op, { x }, 'f32', 'f64', 'bf16');
-  const form = { shape: x.shape, dtype: x.dtype, placement: x.placement as Placement };
-  const y = result(op, engine.unary(codes[op], x.handle), form);
+  const y = result(op, engine.unary(codes[op], x.handle), formOf(x));
+  if (!isRecorded(x)) return y;
   const saved = savesResult.has(op) ? y : x;
-  return record(y, {
-    op,
-    inputs: [x],
-    saved: [saved],
-    backward: (grad) => [result(op, engine.unaryBackward(codes[op], saved.handle, grad.handle), form)],
-  });
+  return record(y, { op, inputs: [x], saved: [saved], backward: gradientThrough(op, saved) });
+}
+
+function formOf({ shape, dtype, placement }: AnyTensor) {
+  return { shape, dtype, placement: placement as Placement };
+}
+
+function gradientThrough(op: Op, saved: AnyTensor): (grad: AnyTensor) => AnyTensor[] {
+  return (grad) => [result(op, engine.unaryBackward(codes[op], saved.handle, grad.handle), formOf(saved))];
 }
 
 /** -x. */
