@@ -92,7 +92,7 @@ impl Case {
         let mut results = [grad.len(), s.batch * s.heads * s.queries, q.len(), kv.len(), bias.len()].map(|len| vec![0.0; len]);
         let [out, lse, dq, dkv, d_bias] = &mut results;
         let source = if self.extras.apart { &kv } else { &q };
-        for row in 0..s.batch * s.heads * s.queries {
+        for (row, lse) in lse.iter_mut().enumerate() {
             let (sample, head, i) = (row / s.queries / s.heads, row / s.queries % s.heads, row % s.queries);
             let factors = factors_of(s, sample, head, i);
             let at = ((i * s.batch + sample) * s.heads + head) * d;
@@ -106,7 +106,7 @@ impl Case {
                 })
                 .collect();
             let sum: f64 = scores.iter().map(|score| score.exp()).sum();
-            lse[row] = sum.ln();
+            *lse = sum.ln();
             for (&key, score) in keys.iter().zip(&scores) {
                 let [_, _, v] = self.places([sample, head, i, key]);
                 (0..d).for_each(|c| out[at + c] += score.exp() / sum * factors[key] * source[v + c]);
