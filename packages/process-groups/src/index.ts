@@ -40,7 +40,7 @@ export { recv, send } from './send-receive.ts';
 export type { PeerOptions } from './send-receive.ts';
 export type { WholeForm } from './whole-plan.ts';
 export { chromeTrace, traced } from './trace.ts';
-export type { ChromeTrace, TraceEvent } from './trace.ts';
+export type { ChromeTrace, Traced, TraceEvent } from './trace.ts';
 export { Work } from './work.ts';
 export type { WorkParts } from './work.ts';
 export { World } from './world.ts';

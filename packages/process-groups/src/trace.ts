@@ -28,6 +28,14 @@ export interface ChromeTrace {
   readonly traceEvents: readonly TraceEvent[];
 }
 
+/** What `traced` gives back. */
+export interface Traced<T> {
+  /** What the function returned. */
+  readonly result: T;
+  /** What this rank did meanwhile. */
+  readonly trace: ChromeTrace;
+}
+
 const tracks = ['modules and backward', 'waiting', 'collectives'] as const;
 
 /**
@@ -35,7 +43,7 @@ const tracks = ['modules and backward', 'waiting', 'collectives'] as const;
  * collectives on a second, and the collectives themselves, which go on beside, on a third.
  * @throws ProcessGroupError ABORTED after `destroy`
  */
-export function traced<T>(ctx: ParallelContext, f: () => T): { readonly result: T; readonly trace: ChromeTrace } {
+export function traced<T>(ctx: ParallelContext, f: () => T): Traced<T> {
   const earlier = ctx.flightRecord();
   const { result, spans } = recordSpans(f);
   const record = ctx.flightRecord();

@@ -31,6 +31,7 @@ export { ParallelMLP } from './parallel-mlp.ts';
 export type { Activation, ParallelMLPOptions } from './parallel-mlp.ts';
 export { parameterCount } from './parameter-count.ts';
 export { bertPresets, gptPresets, llamaPresets } from './presets.ts';
+export type { BertPreset, GPTPreset, LlamaPreset } from './presets.ts';
 export { layerBlocks, recomputedParts, recomputedPartsOf } from './recompute-plan.ts';
 export type { FullRecompute, LayerBlock, Recompute, RecomputedPart } from './recompute-plan.ts';
 export { RMSNorm } from './rms-norm.ts';
