@@ -1,5 +1,5 @@
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { type ParamMeta, type Sharded, wholeTensor } from '@megatron-ts/tensor';
+import { type InitRule, type ParamMeta, type Sharded, wholeTensor } from '@megatron-ts/tensor';
 
 /** A weight of which each rank holds an equal part along one dim. */
 export interface ShardedWeight {
@@ -28,6 +28,8 @@ export interface StackedPart {
   readonly rows: number;
   /** Consecutive ranks that hold the same rows, each with a summand of their gradient; 1 by default. */
   readonly copies?: number;
+  /** How it is filled; as the weight by default. */
+  readonly init?: InitRule | undefined;
 }
 
 /** Rows of a part that each rank holds. */
@@ -40,12 +42,12 @@ export function stackedMeta(parts: readonly StackedPart[], tpGroup: ProcessGroup
   const behind = trailing.map(() => 0);
   let offset = 0;
   const logical = parts.map((part) => {
-    const { suffix, rows, copies = 1 } = part;
+    const { suffix, rows, copies = 1, init } = part;
     const share = localRows(part, tpGroup);
     const globalOffset = [Math.floor(tpGroup.rank / copies) * share, ...behind];
     const rectangles = [{ globalOffset, localOffset: [offset, ...behind], extent: [share, ...trailing] }];
     offset += share;
-    return { suffix, globalShape: [rows, ...trailing], rectangles, ...(copies === 1 ? {} : { copies }) };
+    return { suffix, globalShape: [rows, ...trailing], rectangles, ...(copies === 1 ? {} : { copies }), init };
   });
   return { ...wholeTensor([]), logical, shardedOver: ['tp'] };
 }

@@ -23,12 +23,18 @@ export function fillByRule(handle: number, { name, shape, meta, init, seed }: Fi
     return;
   }
   if (logicalNumel(meta) < numel(shape)) engine.fill(handle, 0); // what pads the memory
-  const [kind, a, b] = init.kind === 'normal' ? [1, init.mean ?? 0, init.std] : [0, init.low, init.high];
-  for (const { suffix, globalShape, rectangles } of meta.logical) {
+  for (const { suffix, globalShape, rectangles, init: own = init } of meta.logical) {
+    const [kind, a, b] = drawnBy(own);
     const [key0, key1] = philoxKey(seed, suffix === '' ? name : `${name}.${suffix}`);
     for (const rectangle of rectangles)
       engine.fillRandom(handle, kind, a, b, fillLayout(rectangle, stridesOf(shape), stridesOf(globalShape)), key0, key1);
   }
+}
+
+/** A rule in the engine's words; a constant is a normal distribution without width. */
+function drawnBy(init: InitRule): readonly [kind: number, a: number, b: number] {
+  if (init.kind === 'uniform') return [0, init.low, init.high];
+  return init.kind === 'normal' ? [1, init.mean ?? 0, init.std] : [1, init.kind === 'ones' ? 1 : 0, 0];
 }
 
 /** Elements that are part of the model. */

@@ -50,6 +50,8 @@ export interface LogicalTensor {
    * which there are fewer than ranks; 1 by default.
    */
   readonly copies?: number;
+  /** How it is filled; as its parameter by default, and only where that is drawn. */
+  readonly init?: InitRule | undefined;
 }
 
 /**

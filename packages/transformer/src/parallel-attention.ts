@@ -19,6 +19,7 @@ import {
   type Residual,
   RowParallelLinear,
 } from '@megatron-ts/tensor-parallel';
+import { headDimOf } from './head-dim.ts';
 import { HeadNorm, type LocalHeads } from './head-norm.ts';
 import { RotaryAngles, type RotaryOptions } from './rotary.ts';
 
@@ -57,6 +58,8 @@ export interface ParallelAttentionOptions<SP extends boolean = false> extends La
   readonly tpGroup: ProcessGroup;
   /** How the weight of queries, keys and values is filled; normal with standard deviation 0.02 by default. */
   readonly init?: InitRule;
+  /** How the rows of queries in it are filled; as `init` by default. */
+  readonly queryInit?: InitRule | undefined;
   /** How the weight of the output projection is filled; as `init` by default. */
   readonly outputInit?: InitRule;
   /** Whether the residual stream is cut along the sequence; false by default. */
@@ -107,14 +110,14 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
     const { init = { kind: 'normal', std: 0.02 }, outputInit = init, attentionDropout = 0, paramDType, computeDType } = options;
     requireDropoutRates('ParallelAttention', { attentionDropout });
     requireSizes('ParallelAttention', { hiddenSize, numAttentionHeads, numKeyValueHeads });
-    const headDim = headDimOf(options);
+    const headDim = headDimOf('ParallelAttention', options);
     const numHeads = divideOverRanks({ layer: 'ParallelAttention', option: 'numAttentionHeads', size: numAttentionHeads, tpGroup });
     const copies = copiesOf({ numAttentionHeads, numKeyValueHeads }, tpGroup);
     this.heads = { numHeads, numKeyValueHeads: (numKeyValueHeads * copies) / tpGroup.size, headDim };
     const shared = { bias, tpGroup, sequenceParallel, paramDType, computeDType };
     const [queries, keys] = [numAttentionHeads * headDim, numKeyValueHeads * headDim];
     const parts = [
-      { suffix: 'q', rows: queries },
+      { suffix: 'q', rows: queries, init: options.queryInit },
       { suffix: 'k', rows: keys, copies },
       { suffix: 'v', rows: keys, copies },
     ];
@@ -154,18 +157,6 @@ export class ParallelAttention<SP extends boolean = false> extends Module {
     return rotaryEmbedding(qkv, { table: angles.table(seq), interleaved: angles.interleaved, positions, ...heads });
   }
 }
-
-/** Features of a head. @throws ConfigError INDIVISIBLE, INVALID_OPTION */
-function headDimOf({ hiddenSize, numAttentionHeads, headDim = hiddenSize / numAttentionHeads }: HeadSizes): number {
-  if (Number.isInteger(headDim) && headDim >= 1) return headDim;
-  const padded = Math.ceil(hiddenSize / numAttentionHeads) * numAttentionHeads;
-  const sentence =
-    `ParallelAttention: hiddenSize ${hiddenSize} is not divisible by numAttentionHeads ${numAttentionHeads}. `
-    + `Use hiddenSize ${padded}, or another number of heads.`;
-  throw new ConfigError('INDIVISIBLE', sentence, { fields: { hiddenSize, numAttentionHeads } });
-}
-
-type HeadSizes = Pick<ParallelAttentionOptions, 'hiddenSize' | 'numAttentionHeads' | 'headDim'>;
 
 interface HeadCounts {
   readonly numAttentionHeads: number;

@@ -57,8 +57,12 @@ export interface TransformerLayerOptions<SP extends boolean = false> extends Lay
   readonly tpGroup: ProcessGroup;
   /** How weights are filled; normal with standard deviation 0.02 by default. */
   readonly init?: InitRule;
+  /** How the rows of queries are filled; as `init` by default. */
+  readonly queryInit?: InitRule | undefined;
   /** How the two output projections are filled; as `init` by default. */
   readonly outputInit?: InitRule;
+  /** How the second weight of the MLP is filled; as `outputInit` by default. */
+  readonly mlpOutputInit?: InitRule | undefined;
   /** Whether the residual stream is cut along the sequence; false by default. */
   readonly sequenceParallel?: SP | undefined;
   /** Parts whose results backward makes again instead of keeping them; none by default. Gradients have the same bits. */
@@ -93,7 +97,17 @@ export class TransformerLayer<SP extends boolean = false> extends Module {
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: TransformerLayerOptions<SP>) {
     super();
-    const { numAttentionHeads, causal, window, ffnHiddenSize, activation, normalization = 'layerNorm', layerNormEps, ...rest } = options;
+    const {
+      numAttentionHeads,
+      causal,
+      window,
+      ffnHiddenSize,
+      activation,
+      normalization = 'layerNorm',
+      layerNormEps,
+      mlpOutputInit,
+      ...rest
+    } = options;
     const { hiddenSize, sequenceParallel = false, tpGroup, hiddenDropout = 0, attentionDropout = 0, paramDType, normPlacement } = rest;
     requireDropoutRates('TransformerLayer', { hiddenDropout, attentionDropout });
     const parts = recomputedPartsOf('TransformerLayer', options.recompute);
@@ -115,7 +129,7 @@ export class TransformerLayer<SP extends boolean = false> extends Module {
     });
     this.mlpNorm = makeNorm(normalization, norm);
     const mlp = { ...(ffnHiddenSize === undefined ? {} : { ffnHiddenSize }), ...(activation === undefined ? {} : { activation }) };
-    this.mlp = new ParallelMLP<SP>({ ...mlp, ...shared });
+    this.mlp = new ParallelMLP<SP>({ ...mlp, ...shared, ...(mlpOutputInit === undefined ? {} : { outputInit: mlpOutputInit }) });
     this.hiddenDropout = hiddenDropout;
     this.isPostNorm = normPlacement === 'post';
     this.layout = { tpGroup, sequenceParallel };
