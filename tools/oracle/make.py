@@ -24,6 +24,7 @@ import llama
 import philox
 import rotary
 import shaping
+import t5
 from case import SEED
 from golden_file import GOLDEN, write_json, write_manifest
 
@@ -54,6 +55,7 @@ def main() -> None:
     facts = gpt.write()
     llama.write()
     bert.write()
+    t5.write()
     write_manifest({"made by": "tools/oracle/make.py", "seed": SEED, "torch": torch.__version__, "numpy": np.__version__, "gpt": facts})
 
 

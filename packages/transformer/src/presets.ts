@@ -2,6 +2,7 @@ import type { BertConfig } from './bert-options.ts';
 import type { GPTConfig } from './gpt-options.ts';
 import type { LlamaConfig } from './llama-model.ts';
 import type { RotaryOptions } from './rotary.ts';
+import type { T5Config } from './t5-options.ts';
 
 /** The vocabulary and the settings that all of GPT-2's successors keep. */
 function gpt(maxSequenceLength: number, [numLayers, hiddenSize, numAttentionHeads]: readonly [number, number, number]): GPTConfig {
@@ -87,4 +88,45 @@ export type BertPreset = 'bert-base' | 'bert-large';
 export const bertPresets: Readonly<Record<BertPreset, BertConfig>> = {
   'bert-base': bert([12, 768, 12]),
   'bert-large': bert([24, 1024, 16]),
+};
+
+type T5Sizes = readonly [numLayers: number, hiddenSize: number, headDim: number, numAttentionHeads: number, ffnHiddenSize: number];
+
+function t5([numLayers, hiddenSize, headDim, numAttentionHeads, ffnHiddenSize]: T5Sizes): T5Config {
+  return { vocabSize: 32_128, numLayers, hiddenSize, headDim, numAttentionHeads, ffnHiddenSize };
+}
+
+/** Gated units, and a head of its own. */
+function t5v11(sizes: T5Sizes): T5Config {
+  return { ...t5(sizes), activation: 'geglu', tiedHead: false };
+}
+
+/** Names of published T5 models. */
+export type T5Preset =
+  | 't5-small'
+  | 't5-base'
+  | 't5-large'
+  | 't5-3b'
+  | 't5-11b'
+  | 't5-v1.1-small'
+  | 't5-v1.1-base'
+  | 't5-v1.1-large'
+  | 't5-v1.1-xl'
+  | 't5-v1.1-xxl';
+
+/**
+ * Published sizes of T5 models: `new T5Model({ ctx, ...t5Presets['t5-3b'] })`.
+ * @source Raffel et al. 2020, sections 3.1.1, 3.7 and appendix; the settings published with the weights (version 1.1)
+ */
+export const t5Presets: Readonly<Record<T5Preset, T5Config>> = {
+  't5-small': t5([6, 512, 64, 8, 2048]),
+  't5-base': t5([12, 768, 64, 12, 3072]),
+  't5-large': t5([24, 1024, 64, 16, 4096]),
+  't5-3b': t5([24, 1024, 128, 32, 16_384]),
+  't5-11b': t5([24, 1024, 128, 128, 65_536]),
+  't5-v1.1-small': t5v11([8, 512, 64, 6, 1024]),
+  't5-v1.1-base': t5v11([12, 768, 64, 12, 2048]),
+  't5-v1.1-large': t5v11([24, 1024, 64, 16, 2816]),
+  't5-v1.1-xl': t5v11([24, 2048, 64, 32, 5120]),
+  't5-v1.1-xxl': t5v11([24, 4096, 64, 64, 10_240]),
 };

@@ -8,6 +8,8 @@ import {
   LlamaModel,
   llamaPresets,
   parameterCount,
+  T5Model,
+  t5Presets,
 } from '@megatron-ts/transformer';
 import { describe, expect, it } from 'vitest';
 
@@ -63,6 +65,27 @@ describe('presets of BERT models', () => {
     ['bert-large', 335_174_458],
   ] as const)('%s has %i parameters, as the published weights', (name, count) => {
     expect(parameterCount(new BertModel({ ctx: describedPlace(), ...bertPresets[name] }))).toBe(count);
+  });
+});
+
+/** Weights at https://huggingface.co/google-t5 and, of version 1.1, https://huggingface.co/google. */
+const t5s = {
+  't5-small': 60_506_624,
+  't5-base': 222_903_552,
+  't5-large': 737_668_096,
+  't5-3b': 2_851_598_336,
+  't5-11b': 11_307_321_344,
+  't5-v1.1-small': 76_961_152,
+  't5-v1.1-base': 247_577_856,
+  't5-v1.1-large': 783_150_080,
+  't5-v1.1-xl': 2_849_757_184,
+  't5-v1.1-xxl': 11_135_332_352,
+} as const;
+
+describe('presets of T5 models', () => {
+  it.each(Object.entries(t5s))('%s has %i parameters, as the published weights, whole and cut over 2 ranks', (name, count) => {
+    for (const place of [{}, { tensorModelParallelSize: 2, rank: 1 }])
+      expect(parameterCount(new T5Model({ ctx: describedPlace(place), ...t5Presets[name as keyof typeof t5s] }))).toBe(count);
   });
 });
 

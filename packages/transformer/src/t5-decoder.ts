@@ -1,0 +1,47 @@
+import { dropout, Module, type Tensor } from '@megatron-ts/tensor';
+import type { Residual } from '@megatron-ts/tensor-parallel';
+import { DecoderLayer } from './decoder-layer.ts';
+import { firstTokenOf } from './first-token.ts';
+import type { CrossAttentionInputs } from './parallel-cross-attention.ts';
+import { RelativePositionBias } from './relative-position-bias.ts';
+import { RMSNorm } from './rms-norm.ts';
+import type { T5StackOptions } from './t5-sizes.ts';
+
+/** What the decoder of a T5 model is told besides its own tokens. */
+export interface T5DecoderInputs<SP extends boolean = false> extends CrossAttentionInputs {
+  /** What the encoder made: `[se, b, h]`. */
+  readonly memory: Tensor<Residual<SP>>;
+  /** Tokens of its own whole sequence. */
+  readonly length: number;
+}
+
+/** The decoder of a T5 model: a token sees those before it and all of the encoder's; distances among its own have biases. */
+export class T5Decoder<SP extends boolean = false> extends Module {
+  /** Biases of the scores of all self-attentions. */
+  readonly relativeBias: RelativePositionBias;
+  /** Layers by their number. */
+  readonly layers: Map<number, DecoderLayer<SP>>;
+  /** The last norm. */
+  readonly finalNorm: RMSNorm;
+  private readonly options: T5StackOptions<SP>;
+
+  /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
+  constructor(options: T5StackOptions<SP>) {
+    super();
+    const { numLayers, layer, norm, buckets } = options;
+    this.relativeBias = new RelativePositionBias({ ...buckets, bidirectional: false });
+    this.layers = new Map(Array.from({ length: numLayers }, (_, number) => [number, new DecoderLayer<SP>(layer)]));
+    this.finalNorm = new RMSNorm(norm);
+    this.options = options;
+  }
+
+  /** Embedded tokens `[s, b, h]` to the same shape. */
+  override forward(x: Tensor<Residual<SP>>, { memory, length, ...segments }: T5DecoderInputs<SP>): Tensor<Residual<SP>> {
+    const { layout, hiddenDropout: p } = this.options;
+    const firstToken = firstTokenOf(x, layout);
+    let hidden = dropout(x, { p, site: 'embedding', firstToken }); // [s, b, h]
+    const bias = this.relativeBias.call(length, length); // [a / t, s, s]
+    for (const layer of this.layers.values()) hidden = layer.call(hidden, memory, { bias, ...segments }); // [s, b, h]
+    return dropout(this.finalNorm.call(hidden), { p, site: 'finalNorm', firstToken }); // [s, b, h]
+  }
+}

@@ -1,0 +1,75 @@
+import { ConfigError } from '@megatron-ts/errors';
+import { type InitRule, requireDropoutRates } from '@megatron-ts/tensor';
+import { requireSizes } from '@megatron-ts/tensor-parallel';
+import type { DecoderLayerOptions } from './decoder-layer.ts';
+import type { StreamLayout } from './first-token.ts';
+import { headDimOf } from './head-dim.ts';
+import type { LayerNormModuleOptions } from './layer-norm.ts';
+import type { RelativePositionBiasOptions } from './relative-position-bias.ts';
+import type { T5ModelOptions } from './t5-options.ts';
+
+/** What a stack of a T5 model is made of. */
+export interface T5StackOptions<SP extends boolean = false> {
+  /** Number of layers. */
+  readonly numLayers: number;
+  /** Each layer. */
+  readonly layer: DecoderLayerOptions<SP>;
+  /** The last norm. */
+  readonly norm: LayerNormModuleOptions;
+  /** Biases by distance. */
+  readonly buckets: Omit<RelativePositionBiasOptions, 'bidirectional'>;
+  /** How the residual stream lies on the ranks. */
+  readonly layout: StreamLayout;
+  /** Share of the elements that dropout leaves out. */
+  readonly hiddenDropout: number;
+}
+
+/** A T5 model's settings as its parts want them. @throws ConfigError INVALID_OPTION, INDIVISIBLE */
+export function t5SizesOf<SP extends boolean>(given: T5ModelOptions<SP>) {
+  const { ctx, vocabSize, hiddenSize, numLayers, numDecoderLayers = numLayers, numAttentionHeads, sequenceParallel } = given;
+  const { ffnHiddenSize = 4 * hiddenSize, activation = 'relu', tiedHead = true, ignoreIndex = -100, initFactor = 1 } = given;
+  const { hiddenDropout = 0, attentionDropout = 0, layerNormEps = 1e-6, paramDType, computeDType, numBuckets, maxDistance } = given;
+  const model = 'T5Model';
+  requireSizes(model, { hiddenSize, numLayers, numDecoderLayers, numAttentionHeads });
+  requireDropoutRates(model, { hiddenDropout, attentionDropout });
+  if (!(initFactor >= 0)) throw new ConfigError('INVALID_OPTION', `${model}: initFactor is ${initFactor}. Use a number of at least 0.`);
+  if (ctx.pp.size > 1) {
+    const sentence = `${model}: a pipeline of ${ctx.pp.size} stages cannot hold an encoder and a decoder. Use pipelineModelParallelSize 1.`;
+    throw new ConfigError('INVALID_OPTION', sentence, { fields: { pipelineModelParallelSize: ctx.pp.size } });
+  }
+  const headDim = headDimOf(model, given);
+  const drawn = (fanIn: number): InitRule => ({ kind: 'normal', std: initFactor / Math.sqrt(fanIn) });
+  const shared = { tpGroup: ctx.tp, sequenceParallel, paramDType, computeDType };
+  const widths = { hiddenSize, numAttentionHeads, headDim, ffnHiddenSize };
+  const layer: DecoderLayerOptions<SP> = {
+    ...shared,
+    ...widths,
+    activation,
+    layerNormEps,
+    hiddenDropout,
+    attentionDropout,
+    scale: 1,
+    bias: false,
+    normalization: 'rmsNorm',
+    init: drawn(hiddenSize),
+    queryInit: drawn(hiddenSize * headDim),
+    outputInit: drawn(numAttentionHeads * headDim),
+    mlpOutputInit: drawn(ffnHiddenSize),
+  };
+  const stack = {
+    layer,
+    norm: { hiddenSize, eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
+    buckets: { numAttentionHeads, tpGroup: ctx.tp, init: drawn(hiddenSize), paramDType, numBuckets, maxDistance },
+    layout: { tpGroup: ctx.tp, sequenceParallel },
+    hiddenDropout,
+  };
+  return {
+    vocabSize,
+    ignoreIndex,
+    tiedHead,
+    hiddenSize,
+    words: { ...shared, vocabSize, hiddenSize, init: drawn(1) },
+    encoder: { ...stack, numLayers },
+    decoder: { ...stack, numLayers: numDecoderLayers },
+  };
+}
