@@ -1,6 +1,6 @@
 import { dropout, Module, type Tensor } from '@megatron-ts/tensor';
 import type { Residual } from '@megatron-ts/tensor-parallel';
-import { DecoderLayer } from './decoder-layer.ts';
+import { DecoderLayer, type DecoderLayerOptions } from './decoder-layer.ts';
 import { firstTokenOf } from './first-token.ts';
 import type { CrossAttentionInputs } from './parallel-cross-attention.ts';
 import { RelativePositionBias } from './relative-position-bias.ts';
@@ -23,22 +23,21 @@ export class T5Decoder<SP extends boolean = false> extends Module {
   readonly layers: Map<number, DecoderLayer<SP>>;
   /** The last norm. */
   readonly finalNorm: RMSNorm;
-  private readonly options: T5StackOptions<SP>;
+  private readonly layerOptions: DecoderLayerOptions<SP>;
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
-  constructor(options: T5StackOptions<SP>) {
+  constructor({ numLayers, layer, norm, buckets }: T5StackOptions<SP>) {
     super();
-    const { numLayers, layer, norm, buckets } = options;
     this.relativeBias = new RelativePositionBias({ ...buckets, bidirectional: false });
     this.layers = new Map(Array.from({ length: numLayers }, (_, number) => [number, new DecoderLayer<SP>(layer)]));
     this.finalNorm = new RMSNorm(norm);
-    this.options = options;
+    this.layerOptions = layer;
   }
 
   /** Embedded tokens `[s, b, h]` to the same shape. */
   override forward(x: Tensor<Residual<SP>>, { memory, length, ...segments }: T5DecoderInputs<SP>): Tensor<Residual<SP>> {
-    const { layout, hiddenDropout: p } = this.options;
-    const firstToken = firstTokenOf(x, layout);
+    const { hiddenDropout: p = 0 } = this.layerOptions;
+    const firstToken = firstTokenOf(x, this.layerOptions);
     let hidden = dropout(x, { p, site: 'embedding', firstToken }); // [s, b, h]
     const bias = this.relativeBias.call(length, length); // [a / t, s, s]
     for (const layer of this.layers.values()) hidden = layer.call(hidden, memory, { bias, ...segments }); // [s, b, h]

@@ -2,7 +2,6 @@ import { ConfigError } from '@megatron-ts/errors';
 import { type InitRule, requireDropoutRates } from '@megatron-ts/tensor';
 import { requireSizes } from '@megatron-ts/tensor-parallel';
 import type { DecoderLayerOptions } from './decoder-layer.ts';
-import type { StreamLayout } from './first-token.ts';
 import { headDimOf } from './head-dim.ts';
 import type { LayerNormModuleOptions } from './layer-norm.ts';
 import type { RelativePositionBiasOptions } from './relative-position-bias.ts';
@@ -18,10 +17,6 @@ export interface T5StackOptions<SP extends boolean = false> {
   readonly norm: LayerNormModuleOptions;
   /** Biases by distance. */
   readonly buckets: Omit<RelativePositionBiasOptions, 'bidirectional'>;
-  /** How the residual stream lies on the ranks. */
-  readonly layout: StreamLayout;
-  /** Share of the elements that dropout leaves out. */
-  readonly hiddenDropout: number;
 }
 
 /** A T5 model's settings as its parts want them. @throws ConfigError INVALID_OPTION, INDIVISIBLE */
@@ -60,8 +55,6 @@ export function t5SizesOf<SP extends boolean>(given: T5ModelOptions<SP>) {
     layer,
     norm: { hiddenSize, eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
     buckets: { numAttentionHeads, tpGroup: ctx.tp, init: drawn(hiddenSize), paramDType, numBuckets, maxDistance },
-    layout: { tpGroup: ctx.tp, sequenceParallel },
-    hiddenDropout,
   };
   return {
     vocabSize,
