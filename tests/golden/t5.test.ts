@@ -20,10 +20,7 @@ interface Golden {
 const because = 'PyTorch computed in f64 and the engine in f32';
 
 describe('a T5 on a single rank', () => {
-  it.each([
-    ['t5', 'as first published'],
-    ['t5-gated', 'gated, with a head of its own'],
-  ] as const)('%s (%s) has the losses of PyTorch and the gradients of all weights, packed and padded', async (file) => {
+  it.each(['t5', 't5-gated'])('%s has the losses of PyTorch and the gradients of all weights, packed and padded', async (file) => {
     const { seed, batch, config, losses, ...data } = readGolden<Golden>(`${file}.json`);
     const gradients = readTensors(`${file}-gradients.safetensors`);
     await using ctx = await initializeModelParallel({ seed });
