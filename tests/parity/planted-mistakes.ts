@@ -2,6 +2,7 @@ import {
   allReduce,
   type AnyTensor,
   cat,
+  type GPTConfig,
   GPTModel,
   type HiddenShard,
   linear,
@@ -23,6 +24,8 @@ export interface PlantedMistake {
   readonly name: string;
   /** Where it shows. */
   readonly layout: Layout;
+  /** Further options of the model; none by default. */
+  readonly model?: Partial<GPTConfig>;
   /** Checks that must turn red; others may. */
   readonly caughtBy: readonly CheckName[];
   readonly plant: (trainer: Trainer) => void;
@@ -31,6 +34,7 @@ export interface PlantedMistake {
 const twoData = { data: 2, pipeline: 1, tensor: 1 };
 const twoStages = { data: 1, pipeline: 2, tensor: 1 };
 const twoShards = { data: 1, pipeline: 1, tensor: 2 };
+const oneKey = { numKeyValueHeads: 1 };
 
 /** Region of a parallel layer, which it keeps to itself. */
 interface RegionOf {
@@ -127,11 +131,42 @@ export const plantedMistakes: readonly PlantedMistake[] = [
     },
   },
   {
+    name: 'the gradient of a key and value head that two ranks hold is summed by nobody',
+    layout: twoShards,
+    model: oneKey,
+    caughtBy: ['gradients', 'replicas', 'lossCurve'],
+    plant: ({ ctx }) => {
+      Reflect.set(ctx, 'neighbours', () => ctx.dp);
+    },
+  },
+  {
+    name: 'what backward runs again is not what forward ran: a norm knows how often it was called',
+    layout: twoShards,
+    model: { recompute: 'full' },
+    caughtBy: ['gradients', 'lossCurve'],
+    plant: (trainer) => {
+      for (const { attentionNorm } of layersOf(trainer)) {
+        const norm = attentionNorm as unknown as { forward(x: AnyTensor): AnyTensor };
+        const forward = norm.forward.bind(norm);
+        let calls = 0;
+        replaceForward(attentionNorm, (x) => forward(x).div(calls++ % 2 === 0 ? 1 : 2));
+      }
+    },
+  },
+  {
     name: 'the global norm counts what is replicated over tensor-parallel ranks twice',
     layout: twoShards,
     caughtBy: ['gradientNorm'],
-    plant: ({ model }) => {
-      for (const parameter of model.parameters()) replaceMeta(parameter, { shardedOver: ['tp'] });
+    plant: ({ model, optimizer }) => {
+      // Only while the optimizer looks: finalizeGrads refuses such a meta.
+      const metas = model.parameters().map((parameter) => [parameter, parameter.meta] as const);
+      const step = optimizer.step.bind(optimizer);
+      optimizer.step = () => {
+        for (const [parameter] of metas) replaceMeta(parameter, { shardedOver: ['tp'] });
+        const result = step();
+        for (const [parameter, meta] of metas) replaceMeta(parameter, meta);
+        return result;
+      };
     },
   },
   {

@@ -2,6 +2,7 @@ import { alias, type AnyTensor, copyInto, empty, engine, logicalViews, type Para
 import { allReduce } from './all-reduce.ts';
 import type { ParallelContext } from './parallel-context.ts';
 import type { ProcessGroup } from './process-group.ts';
+import { requireSummedCopies } from './require-summed-copies.ts';
 
 /** How gradients are finished. */
 export interface FinalizeOptions {
@@ -15,10 +16,12 @@ export interface FinalizeOptions {
  * Finishes gradients that data parallelism has summed: adds those of copies in other roles (a tied head), sums those that are
  * partial over an axis or of rows that several ranks hold, and scales. All ranks of
  * the mesh call it with their parameters; a gradient that is finished already is left alone.
+ * @throws ConfigError UNREDUCED_PARAMETER for a part that several tensor-parallel ranks hold, where its meta does not say so
  * @source Megatron-core, finalize_model_grads: norm gradients before embedding gradients before the token count
  */
 export function finalizeGrads(parameters: readonly Parameter[], { ctx, scale = 1 }: FinalizeOptions): void {
   const open = parameters.filter(({ isGradFinished }) => !isGradFinished);
+  requireSummedCopies(open, ctx.tp.size);
   scope(() => {
     for (const axis of axesOf(open))
       sumOver(
