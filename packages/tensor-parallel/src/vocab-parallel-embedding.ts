@@ -1,5 +1,6 @@
+import { ShapeError } from '@megatron-ts/errors';
 import type { ProcessGroup } from '@megatron-ts/process-groups';
-import { embedding, type InitRule, Module, Parameter, type Tensor, wholeTensor } from '@megatron-ts/tensor';
+import { embedding, formatShape, type InitRule, Module, Parameter, type Tensor, whereInModel, wholeTensor } from '@megatron-ts/tensor';
 import { requireSizes } from './divide-over-ranks.ts';
 import { type ParamDType, requireDTypes } from './layer-dtypes.ts';
 import type { VocabShard } from './mappings.ts';
@@ -61,6 +62,8 @@ export class VocabParallelEmbedding<SP extends boolean = false> extends Module {
   private readonly vocabSize: number;
   private readonly firstRow: number;
   private readonly region: Region<Residual<SP>>;
+  /** Parts that the sequence is cut into. */
+  private readonly parts: number;
 
   /** @throws ConfigError INVALID_OPTION */
   constructor(options: VocabParallelEmbeddingOptions<SP>) {
@@ -69,12 +72,23 @@ export class VocabParallelEmbedding<SP extends boolean = false> extends Module {
     this.weight = vocabParallelWeight(options);
     this.vocabSize = vocabSize;
     this.firstRow = vocabRange(options, tpGroup).start;
+    this.parts = options.sequenceParallel === true ? options.tpGroup.size : 1;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
   }
 
-  /** `tokens` (i32) `[s, b]` to `[s, b, hiddenSize]`. @throws ShapeError INDEX_OUT_OF_RANGE */
+  /** `tokens` (i32) `[s, b]` to `[s, b, hiddenSize]`. @throws ShapeError INDEX_OUT_OF_RANGE, SHAPE_MISMATCH */
   override forward(tokens: Tensor): Tensor<Residual<SP>> {
     requireTokens('embedding', tokens, { vocabSize: this.vocabSize });
+    requireDivisible(tokens.shape, this.parts);
     return this.region.leave(embedding(this.weight, tokens, { firstRow: this.firstRow })); // [s, b, h]
   }
+}
+
+function requireDivisible(shape: readonly number[], parts: number): void {
+  const [seq = 0] = shape;
+  if (seq % parts === 0) return;
+  const sentence =
+    `${whereInModel('embedding')}: tokens ${formatShape(shape)} have ${seq} positions, which sequenceParallel cannot cut into ${parts} equal `
+    + `parts. Pad the sequences to ${Math.ceil(seq / parts) * parts}, or leave sequenceParallel off.`;
+  throw new ShapeError('SHAPE_MISMATCH', sentence, { fields: { shape, tensorModelParallelSize: parts } });
 }
