@@ -2,8 +2,8 @@ import { ConfigError } from '@megatron-ts/errors';
 import type { LogicalTensor, Parameter } from '@megatron-ts/tensor';
 
 /**
- * Holds what each rank has of a tensor against what the tensor has: where all ranks together have it more than once, each copy has a
- * summand of the gradient, and `copies` must say so.
+ * Holds what each rank has of a part stacked in a weight against the whole part: where all ranks together have it more than once, each
+ * copy has a summand of the gradient, and `copies` must say so.
  * @throws ConfigError UNREDUCED_PARAMETER, before anything is sent
  */
 export function requireSummedCopies(parameters: readonly Parameter[], tensorModelParallelSize: number): void {
@@ -12,10 +12,10 @@ export function requireSummedCopies(parameters: readonly Parameter[], tensorMode
     if (shardedOver.length !== 1 || shardedOver[0] !== 'tp') continue;
     for (const logical of meta.logical) {
       const { suffix, copies = 1 } = logical;
-      const held = Math.floor((heldElements(logical) * tensorModelParallelSize) / elements(logical.globalShape));
-      // Rows that do not divide over the ranks, or that pad them, make less than two of one.
-      if (held < 2 * copies) continue;
-      const path = suffix === '' ? name : `${name}.${suffix}`;
+      if (suffix === '') continue; // what stands alone may be cut unevenly, as a small vocabulary is; stacked parts are cut evenly
+      const held = (heldElements(logical) * tensorModelParallelSize) / elements(logical.globalShape);
+      if (held <= copies) continue;
+      const path = `${name}.${suffix}`;
       const sentence = `finalizeGrads: ${held} of ${tensorModelParallelSize} tensor-parallel ranks hold the same part of "${path}", and ${
         copies === 1 ? 'nobody sums its gradient' : `only ${copies} of them sum its gradient`
       }. Set copies to ${held} in its meta, as ParallelAttention does for key and value heads fewer than ranks.`;
