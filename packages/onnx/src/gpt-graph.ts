@@ -1,7 +1,7 @@
 import { ConfigError, type ResolvedGPTConfig } from '@megatron-ts/core';
 import { type BatchSizes, causalVisibility, selfAttention } from './attention.ts';
 import { Graph, type Value } from './graph.ts';
-import { gatedMLP, gelu, mlp, type MLPNames, relu, silu, squaredRelu } from './mlp.ts';
+import { gatedMLP, gelu, geluErf, mlp, type MLPNames, relu, silu, squaredRelu } from './mlp.ts';
 import { layerNorm, type NormNames, rmsNorm } from './norm.ts';
 import { rotation } from './rotary.ts';
 
@@ -20,6 +20,7 @@ const norms = new Map<string, NormWriter>([
 
 const mlps = new Map<string, MLPWriter>([
   ['gelu', (graph, x, names) => mlp(graph, x, { ...names, f: gelu })],
+  ['geluErf', (graph, x, names) => mlp(graph, x, { ...names, f: geluErf })],
   ['relu', (graph, x, names) => mlp(graph, x, { ...names, f: relu })],
   ['squaredRelu', (graph, x, names) => mlp(graph, x, { ...names, f: squaredRelu })],
   ['swiglu', (graph, x, names) => gatedMLP(graph, x, { ...names, f: silu })],

@@ -6,6 +6,11 @@ export function gelu(graph: Graph, x: Value): Value {
   return graph.node('Gelu', [x], { approximate: 'tanh' });
 }
 
+/** GELU, exact. */
+export function geluErf(graph: Graph, x: Value): Value {
+  return graph.node('Gelu', [x], { approximate: 'none' });
+}
+
 /** `x · sigmoid(x)`. */
 export function silu(graph: Graph, x: Value): Value {
   return graph.node('Mul', [x, graph.node('Sigmoid', [x])]);

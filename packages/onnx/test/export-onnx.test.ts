@@ -193,7 +193,7 @@ describe('what cannot be exported is refused in one sentence', () => {
     const model = modelOf(small);
     const odd = (config: object) => Object.create(model, { config: { value: { ...model.config, ...config } } }) as GPTModel;
     expect(refusal(() => exportOnnx(odd({ activation: 'mish' }), path, { ctx }))).toBe(
-      'INVALID_OPTION exportOnnx: activation "mish" has no ONNX graph. Export a model with gelu, relu, squaredRelu, swiglu, geglu.',
+      'INVALID_OPTION exportOnnx: activation "mish" has no ONNX graph. Export a model with gelu, geluErf, relu, squaredRelu, swiglu, geglu.',
     );
     expect(refusal(() => exportOnnx(odd({ alibi: true }), path, { ctx }))).toBe(
       'INVALID_OPTION exportOnnx: option alibi has no ONNX graph. Export a model without it.',

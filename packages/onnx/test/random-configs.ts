@@ -17,7 +17,7 @@ const rotations: readonly RotaryOptions[] = [
   { fraction: 0.5, interleaved: true },
 ];
 
-const activations = ['gelu', 'relu', 'squaredRelu', 'swiglu', 'geglu'] as const;
+const activations = ['gelu', 'geluErf', 'relu', 'squaredRelu', 'swiglu', 'geglu'] as const;
 
 /** Any model that can be built: every norm, activation, window, heads and positions, with and without biases and a head of its own. */
 export function randomConfig(seed: number): GPTConfig {

@@ -6,6 +6,7 @@ import {
   biasGelu,
   biasSwiglu,
   gelu,
+  geluErf,
   type InitRule,
   Module,
   relu,
@@ -16,14 +17,15 @@ import {
 import { ColumnParallelLinear, type HiddenShard, type LayerDTypes, type Residual, RowParallelLinear } from '@megatron-ts/tensor-parallel';
 
 /**
- * What stands between the two layers; gated ones multiply an activated half of the wide features by the other. `'squaredRelu'` is the
- * square of the positive part.
+ * What stands between the two layers; gated ones multiply an activated half of the wide features by the other. `'gelu'` is the
+ * tanh form, `'geluErf'` the exact one; `'squaredRelu'` is the square of the positive part.
  * @source Hendrycks and Gimpel 2016; Shazeer 2020; So et al. 2021, section 4 (squared ReLU)
  */
-export type Activation = 'gelu' | 'relu' | 'squaredRelu' | 'swiglu' | 'geglu';
+export type Activation = 'gelu' | 'geluErf' | 'relu' | 'squaredRelu' | 'swiglu' | 'geglu';
 
 const activations: Readonly<Record<Activation, (wide: Tensor<HiddenShard>, bias: AnyTensor | undefined) => Tensor<HiddenShard>>> = {
   gelu: (wide, bias) => (bias === undefined ? gelu(wide) : biasGelu<HiddenShard>(wide, bias)),
+  geluErf: (wide, bias) => geluErf(biasAdd(wide, bias)),
   relu: (wide, bias) => relu(biasAdd(wide, bias)),
   squaredRelu: (wide, bias) => square(relu(biasAdd(wide, bias))),
   swiglu: biasSwiglu,

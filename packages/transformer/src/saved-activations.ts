@@ -15,7 +15,7 @@ export interface SavedActivationsOptions {
   /** Heads over all ranks, a. */
   readonly numAttentionHeads: number;
   /** What stands between the two layers of the MLP; `'gelu'` by default. */
-  readonly activation?: Exclude<Activation, 'relu' | 'squaredRelu'>;
+  readonly activation?: Exclude<Activation, 'geluErf' | 'relu' | 'squaredRelu'>;
   /** What the residual stream is stored in; f32 by default. */
   readonly paramDType?: ParamDType;
   /** Ranks that share the layer, t; 1 by default. */
