@@ -4,11 +4,10 @@ import type { Stored } from '../../tensor-parallel/test/ranks/observe.ts';
 import { wholeTensors } from '../../tensor-parallel/test/whole-tensors.ts';
 import { type LayoutName, layouts, type T5Name, type T5Step, type T5Steps } from './ranks/t5-layouts.ts';
 
-const size = 4;
 let ranks: T5Steps[];
 
 beforeAll(async () => {
-  ranks = await runRanks<T5Steps>(size, new URL('ranks/t5-layouts.ts', import.meta.url), 't5Steps', { args: [size] });
+  ranks = await runRanks<T5Steps>(8, new URL('ranks/t5-layouts.ts', import.meta.url), 't5Steps');
 });
 
 const because = 'tensor parallelism adds the products in another order';
