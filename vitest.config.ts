@@ -12,6 +12,8 @@ export default defineConfig({
     maxWorkers: 2,
     include: ['packages/*/test/**/*.test.ts', 'tests/**/*.test.ts'],
     exclude: [...configDefaults.exclude, ...(full ? [] : ['tests/full/**'])],
+    // Every tensor of every test is held against the placement that its operation needs, in spawned ranks too.
+    env: { MEGATRON_CHECK: process.env['MEGATRON_CHECK'] ?? 'placements' },
     // A deadline for what hangs, not a measure: ranks share two cores with everything else.
     testTimeout: 300_000,
     hookTimeout: 300_000,

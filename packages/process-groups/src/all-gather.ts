@@ -1,4 +1,4 @@
-import { type AnyTensor, engine } from '@megatron-ts/tensor';
+import { type AnyTensor, engine, placeCollective } from '@megatron-ts/tensor';
 import { checkCall } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
 import { received } from './received.ts';
@@ -16,6 +16,7 @@ export function allGather(t: AnyTensor, options: UnevenOptions): Work<AnyTensor>
   const { all, counts } = rowsBrought('allGather', t.shape, options);
   if (group.size === 1) return new Work('allGather', t);
   const out = received([all, ...t.shape.slice(1)], t);
+  placeCollective(out, t, { op: 'allGather', axis: group.name });
   const id = engine.allGather(group.id, t.handle, out.handle, counts, labelOf(options));
   return new Work('allGather', out, { id, timeoutMs });
 }

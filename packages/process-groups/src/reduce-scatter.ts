@@ -1,4 +1,4 @@
-import { type AnyTensor, engine } from '@megatron-ts/tensor';
+import { type AnyTensor, engine, placeCollective } from '@megatron-ts/tensor';
 import { reduceCode, type ReductionOptions } from './collective-options.ts';
 import { checkCall } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
@@ -20,6 +20,7 @@ export function reduceScatter(t: AnyTensor, options: ReduceScatterOptions): Work
   const { own, counts } = rowsTaken('reduceScatter', t.shape, options);
   if (group.size === 1) return new Work('reduceScatter', t);
   const out = received([own, ...t.shape.slice(1)], t);
+  placeCollective(out, t, { op: 'reduceScatter', axis: group.name, reduction: options.op });
   const id = engine.reduceScatter(group.id, t.handle, out.handle, reduceCode(options), counts, labelOf(options));
   return new Work('reduceScatter', out, { id, timeoutMs });
 }

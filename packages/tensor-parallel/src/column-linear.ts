@@ -1,6 +1,6 @@
 import { allGather, allReduce, type ProcessGroup, reduceScatter, type Work } from '@megatron-ts/process-groups';
 import { type AnyTensor, type ComputeOptions, engine, linear, linearProducts, Tensor } from '@megatron-ts/tensor';
-import { record, type Replicated, weightGradientsFollow, whereInModel } from '@megatron-ts/tensor';
+import { record, type Replicated, samePlacement, weightGradientsFollow, whereInModel } from '@megatron-ts/tensor';
 import type { HiddenShard } from './mappings.ts';
 
 /** What a column-parallel product needs beside input and weight. */
@@ -52,6 +52,7 @@ export function columnLinear(x: AnyTensor, weight: AnyTensor, options: ColumnLin
 }
 
 /** The same memory as what every rank of the block reads. */
-function asWhole({ handle, numel, shape, dtype }: AnyTensor): Tensor<Replicated> {
-  return new Tensor(engine.alias(handle, 0, numel), { shape, dtype, placement: 'replicated' });
+function asWhole(x: AnyTensor): Tensor<Replicated> {
+  const { handle, numel, shape, dtype } = x;
+  return samePlacement(new Tensor(engine.alias(handle, 0, numel), { shape, dtype, placement: 'replicated' }), x);
 }

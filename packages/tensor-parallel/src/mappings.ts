@@ -1,6 +1,6 @@
 import { allGather, allReduce, type ProcessGroup, reduceScatter } from '@megatron-ts/process-groups';
 import type { AnyTensor, PartialSum, Placement, Replicated, Sharded, Tensor } from '@megatron-ts/tensor';
-import { copyInto, defineOp, empty, numel, permute, reshape, slice, whereInModel } from '@megatron-ts/tensor';
+import { copyInto, defineOp, empty, numel, permute, reshape, samePlacement, slice, whereInModel } from '@megatron-ts/tensor';
 
 /** Cut along the last dim: what lies between a column-parallel and a row-parallel layer. */
 export type HiddenShard = Sharded<'tp', 'hidden'>;
@@ -38,7 +38,7 @@ const identity: Step = (x) => x;
 
 // Others may hold the input, so the sum goes into memory of its own.
 const sumOverRanks: Step = (x, group) => {
-  const sum = empty(x.shape, x.dtype);
+  const sum = samePlacement(empty(x.shape, x.dtype), x);
   copyInto(sum, x);
   return allReduce(sum, { group, label: whereInModel('allReduce') }).wait();
 };

@@ -1,8 +1,10 @@
 import { DTypeError, EngineError, ShapeError } from '@megatron-ts/errors';
 import { ambient, type Frame } from './ambient.ts';
+import { checksPlacements } from './check-mode.ts';
 import type { Node } from './node.ts';
 import { axpy, filled } from './ops/in-place.ts';
 import { add } from './ops/binary.ts';
+import { checkContribution, combined, layoutOf, place, placed, placeGradient, refusePartial } from './placements/index.ts';
 import { noGrad, scope } from './scope.ts';
 import { formatShape, sameShape } from './shape.ts';
 import { inSpan } from './spans.ts';
@@ -18,6 +20,7 @@ import { where } from './where-in-model.ts';
 export function backward(outputs: readonly AnyTensor[], grads: readonly AnyTensor[] = []): void {
   noGrad(() =>
     scope(() => {
+      if (checksPlacements() && grads.length === 0) for (const output of outputs) refusePartial('backward', output);
       outputs.forEach((output, i) => deliver(output, grads[i] ?? filled(output.shape, { value: 1, dtype: output.dtype })));
       sweep(reachable(outputs, 0));
     }),
@@ -54,7 +57,7 @@ function reachable(outputs: readonly AnyTensor[], first: number): Node[] {
 }
 
 /** Where in the sweep an error happens. */
-function place(): string {
+function here(): string {
   return where(ambient.backwardNode?.op ?? 'backward');
 }
 
@@ -156,7 +159,7 @@ function refuseConsumed(source: Node): void {
   if (source.isLive) return;
   throw new EngineError(
     'DISPOSED',
-    `${place()}: the graph below it, made by ${source.op}, was consumed by an earlier backward or dropped with its scope. Call backward once, on the sum of the losses, or detach() what should not be differentiated.`,
+    `${here()}: the graph below it, made by ${source.op}, was consumed by an earlier backward or dropped with its scope. Call backward once, on the sum of the losses, or detach() what should not be differentiated.`,
   );
 }
 
@@ -165,8 +168,12 @@ function deliver(tensor: AnyTensor, grad: AnyTensor, source = tensor.node): void
   if (!sameShape(tensor.shape, grad.shape))
     throw new ShapeError(
       'SHAPE_MISMATCH',
-      `${place()}: a gradient of shape ${formatShape(grad.shape)} for a tensor of shape ${formatShape(tensor.shape)}. Return gradients of the shape of each argument.`,
+      `${here()}: a gradient of shape ${formatShape(grad.shape)} for a tensor of shape ${formatShape(tensor.shape)}. Return gradients of the shape of each argument.`,
     );
+  if (checksPlacements()) {
+    placeGradient(tensor, grad, source === undefined);
+    if (tensor.asParameter !== undefined) checkContribution(tensor.asParameter, layoutOf(grad));
+  }
   if (tensor.asParameter !== undefined) {
     tensor.asParameter.accumulateGrad(grad);
     return;
@@ -174,7 +181,7 @@ function deliver(tensor: AnyTensor, grad: AnyTensor, source = tensor.node): void
   if (grad.dtype !== tensor.dtype)
     throw new DTypeError(
       'DTYPE_MISMATCH',
-      `${place()}: a gradient of ${grad.dtype}${formatShape(grad.shape)} for a tensor of ${tensor.dtype}. Convert the gradient with to('${tensor.dtype}').`,
+      `${here()}: a gradient of ${grad.dtype}${formatShape(grad.shape)} for a tensor of ${tensor.dtype}. Convert the gradient with to('${tensor.dtype}').`,
     );
   if (source === undefined) {
     if (tensor.requiresGrad) tensor.accumulateGrad(grad);
@@ -187,8 +194,10 @@ function deliver(tensor: AnyTensor, grad: AnyTensor, source = tensor.node): void
 function addTo(node: Node, output: number, grad: AnyTensor): void {
   const arrived = node.grads[output];
   if (arrived === undefined) node.grads[output] = grad.retain();
-  else if (node.ownsGrad[output] === true) axpy(arrived, 1, grad);
-  else {
+  else if (node.ownsGrad[output] === true) {
+    axpy(arrived, 1, grad);
+    if (checksPlacements()) place(arrived, combined('add', grad.shape, { addends: [placed(arrived), placed(grad)] }).layout);
+  } else {
     node.grads[output] = add(arrived, grad).retain();
     node.ownsGrad[output] = true;
     arrived.release();

@@ -1,6 +1,8 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from './check-mode.ts';
 import { engine } from './engine.ts';
 import { recordAll } from './node.ts';
+import { placeDeclared } from './placements/index.ts';
 import type { Placement } from './placement.ts';
 import { noGrad, tensorsIn } from './scope.ts';
 import { type AnyTensor, Tensor } from './tensor.ts';
@@ -33,7 +35,10 @@ export interface OpDefinition<A extends readonly unknown[], O extends OpOutput, 
   readonly backward: (grad: OutputGradients<O>, saved: S) => ArgumentGradients<A>;
   /** Weight gradients, written into `parameter.gradTarget()`; may run later than `backward`. */
   readonly backwardWeight?: (grad: OutputGradients<O>, saved: S) => void;
-  /** Where the output lives, given the arguments' placements; that of the first tensor by default. */
+  /**
+   * Where the output lives, given the placements of the tensor arguments, such as `(x) => x` for what works element by element. Needed only
+   * for arguments that are cut over ranks or partial sums: without it, the placement checker does not know.
+   */
   readonly placement?: (...placements: Placement[]) => Placement;
 }
 
@@ -48,7 +53,11 @@ export function defineOp<A extends readonly unknown[], O extends OpOutput, S>(de
     const { output, saved } = noGrad(() => forward(...args));
     const inputs = args.filter((arg): arg is A[number] & AnyTensor => arg instanceof Tensor);
     const lives = placement?.(...inputs.map((input) => input.placement as Placement));
-    const outputs = (output instanceof Tensor ? [output] : (output as readonly AnyTensor[])).map((made) => ownOutput(made, inputs, lives));
+    const outputs = (output instanceof Tensor ? [output] : (output as readonly AnyTensor[])).map((made) => {
+      const own = ownOutput(made, inputs, lives);
+      if (checksPlacements()) placeDeclared(own, made, { op: name, inputs, words: lives });
+      return own;
+    });
     const gradsOf = (grads: AnyTensor[]) => (output instanceof Tensor ? grads[0] : grads) as OutputGradients<O>;
     const run = (...grads: AnyTensor[]) => {
       const found: readonly (AnyTensor | null)[] = backward(gradsOf(grads), saved);

@@ -1,6 +1,8 @@
 import { DTypeError, ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from './check-mode.ts';
 import { type DType, dtypeCode, dtypeOf, isFloating, type TensorData } from './dtype.ts';
 import { engine } from './engine.ts';
+import { refusePartial } from './placements/index.ts';
 import { result } from './result.ts';
 import { formatShape, numel, requireShape } from './shape.ts';
 import type { AnyTensor, Tensor } from './tensor.ts';
@@ -32,6 +34,17 @@ export function toTypedArray(tensor: AnyTensor): TypedArrayOf<DType> {
   const values = new arrays[dtype](tensor.numel);
   engine.toBytes(tensor.handle, new Uint8Array(values.buffer));
   return values;
+}
+
+/** The value of a tensor that has only one. @throws ShapeError NOT_A_SCALAR */
+export function onlyValue(tensor: AnyTensor): number {
+  if (tensor.numel !== 1)
+    throw new ShapeError(
+      'NOT_A_SCALAR',
+      `item: the tensor has shape [${tensor.shape.join(', ')}]. Reduce it to one number, or use toArray().`,
+    );
+  if (checksPlacements()) refusePartial('item', tensor);
+  return engine.item(tensor.handle);
 }
 
 /** What `tensor` may be told beside the values. */

@@ -1,8 +1,10 @@
 import { ambient } from './ambient.ts';
 import { backwardWithin } from './backward.ts';
+import { checksPlacements } from './check-mode.ts';
 import type { OpOutput } from './define-op.ts';
 import { engine } from './engine.ts';
 import { upcomingSequence, Node } from './node.ts';
+import { layoutOf, place } from './placements/index.ts';
 import { noGrad, scope, tensorsIn } from './scope.ts';
 import { type AnyTensor, Tensor } from './tensor.ts';
 
@@ -69,6 +71,8 @@ function inSameState<T>(f: () => T): () => T {
 }
 
 /** Another view of the memory: `f` may give back what it was given. */
-function viewOf({ handle, numel, shape, dtype, placement }: AnyTensor): AnyTensor {
-  return new Tensor(engine.alias(handle, 0, numel), { shape, dtype, placement: placement as 'replicated' });
+function viewOf(made: AnyTensor): AnyTensor {
+  const { handle, numel, shape, dtype, placement } = made;
+  const view: AnyTensor = new Tensor(engine.alias(handle, 0, numel), { shape, dtype, placement: placement as 'replicated' });
+  return checksPlacements() ? place(view, layoutOf(made)) : view;
 }

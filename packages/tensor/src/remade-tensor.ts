@@ -1,4 +1,6 @@
 import { ambient } from './ambient.ts';
+import { checksPlacements } from './check-mode.ts';
+import { layoutOf, place } from './placements/index.ts';
 import { noGrad, scope } from './scope.ts';
 import { type AnyTensor, Tensor } from './tensor.ts';
 
@@ -21,6 +23,7 @@ export function remakeable<T extends readonly AnyTensor[]>(results: T, { make, i
   const RemadeTensor = (remadeClass ??= defineRemadeTensor());
   for (const result of results) {
     const made = new RemadeTensor(result, recipe);
+    if (checksPlacements()) place(made, layoutOf(result));
     if (result.node !== undefined) made.attach(result.node, result.outputIndex);
     recipe.members.push(made);
   }

@@ -2,14 +2,13 @@ import { ConfigError, EngineError, ShapeError } from '@megatron-ts/errors';
 import { ambient } from './ambient.ts';
 import { backward } from './backward.ts';
 import { bytesPerElement, type DType } from './dtype.ts';
-import { engine } from './engine.ts';
 import { describeTensor } from './inspect.ts';
 import type { Node } from './node.ts';
 import * as ops from './ops/index.ts';
 import type { ReduceOptions } from './ops/reduce.ts';
 import type { Parameter } from './parameter.ts';
 import type { PartialSum, Placement, Replicated } from './placement.ts';
-import { toTypedArray, type TypedArrayOf } from './read.ts';
+import { onlyValue, toTypedArray, type TypedArrayOf } from './read.ts';
 import { numel } from './shape.ts';
 import { releaseHandle, unwatchHandle, watchHandle } from './storage-release.ts';
 
@@ -181,12 +180,7 @@ export class Tensor<in out P extends Placement = Replicated> {
 
   /** The only value. @throws ShapeError NOT_A_SCALAR */
   item(this: Tensor<Replicated>): number {
-    if (this.numel !== 1)
-      throw new ShapeError(
-        'NOT_A_SCALAR',
-        `item: the tensor has shape [${this.shape.join(', ')}]. Reduce it to one number, or use toArray().`,
-      );
-    return engine.item(this.handle);
+    return onlyValue(this);
   }
 
   /**

@@ -37,8 +37,9 @@ export function forwardOf(model: GPTModel, ctx: ParallelContext, { tokens, shape
   ctx.step(1, () => {
     const forward = forwardOnly({ numStages: ctx.pp.size, numMicrobatches: 1 });
     const lossOf: Parameters<typeof runSchedule>[0]['lossOf'] = (output) => {
-      logits = gatherVocabulary(output, model.config, ctx.tp).toArray();
-      return { sum: output.sum(), count: 1 };
+      const whole = gatherVocabulary(output, model.config, ctx.tp); // [s, b, v]
+      logits = whole.toArray();
+      return { sum: whole.sum(), count: 1 };
     };
     runSchedule({ ctx, schedule: forward, chunks: [model], microbatches: [tensor(tokens, shape)], lossOf, forwardStep: plainCall });
   });

@@ -1,6 +1,8 @@
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Whole } from '../placement.ts';
+import { attendedLayout, attentionGradient, place } from '../placements/index.ts';
 import { remakeable } from '../remade-tensor.ts';
 import { result } from '../result.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
@@ -94,6 +96,7 @@ function attend<P extends Whole>(
   };
   const inputs = present(q, kv, bias);
   const made = forward();
+  if (checksPlacements()) place(made[0], attendedLayout(op, operands, bias));
   const reads = present(...inputs, querySegments, keySegments);
   const [out, lse] = recompute ? remakeable(made, { make: forward, inputs: reads }) : made;
   return record(out, {
@@ -109,7 +112,8 @@ function attend<P extends Whole>(
       const made = wantsBias ? inputs : present(q, kv);
       return made.map((input, index) => {
         const { shape, dtype, placement } = input;
-        return result(op, outs[index] ?? 0, { shape, dtype, placement });
+        const gradient: AnyTensor = result(op, outs[index] ?? 0, { shape, dtype, placement });
+        return checksPlacements() ? place(gradient, attentionGradient(op, { grad, q, input, bias })) : gradient;
       });
     },
   });

@@ -1,7 +1,9 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Whole } from '../placement.ts';
+import { combined, overRows, place, placed, placedIf } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { extentOf, formatShape, sameShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -30,10 +32,16 @@ export function biasAdd<P extends Whole>(x: Tensor<P>, bias: AnyTensor | undefin
   const rows = x.numel / cols;
   const sum = engine.biasAdd(x.handle, bias?.handle ?? 0, residual?.handle ?? 0, rows, cols);
   const weights: WeightGradient[] = [
-    { weight: bias, write: (grad) => (target, accumulate) => engine.sumRows(grad.handle, rows, cols, target, accumulate) },
+    {
+      weight: bias,
+      write: (grad) => (target, accumulate) => engine.sumRows(grad.handle, rows, cols, target, accumulate),
+      placement: (grad) => overRows('biasAdd', placed(grad)),
+    },
   ];
   const others = residual === undefined ? [x] : [x, residual];
-  return record(result('biasAdd', sum, { shape: x.shape, dtype: x.dtype, placement: x.placement }), {
+  const y = result('biasAdd', sum, { shape: x.shape, dtype: x.dtype, placement: x.placement });
+  if (checksPlacements()) place(y, combined('biasAdd', y.shape, { addends: [x, bias, residual].flatMap(placedIf) }).layout);
+  return record(y, {
     op: 'biasAdd',
     inputs: bias === undefined ? others : [...others, bias],
     saved: [],

@@ -1,7 +1,9 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Whole } from '../placement.ts';
+import { combined, overRows, place, placed, placedIf } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { extentOf, formatShape, sameShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -24,10 +26,14 @@ function apply(op: keyof typeof gates, x: AnyTensor, bias: AnyTensor | undefined
   const handle = engine.biasGated(gates[op], x.handle, bias?.handle ?? 0, rows, cols);
   const shape = [...x.shape.slice(0, -1), cols];
   const y = result(op, handle, { shape, dtype: x.dtype, placement: x.placement as Whole }); // […, f]
+  const operands = () => [x, bias].flatMap(placedIf);
+  if (checksPlacements()) place(y, combined(op, x.shape, { factors: operands() }).layout);
   const backward = (grad: AnyTensor) => {
-    const to = targetOf(bias);
+    const through = () => combined(op, x.shape, { addends: [{ ...placed(grad), shape: x.shape }], factors: operands() });
+    const to = targetOf(bias, () => overRows(op, through()));
     const dx = engine.biasGatedBackward(gates[op], x.handle, bias?.handle ?? 0, grad.handle, rows, cols, to.handle, to.accumulate);
     const gradient = result(op, dx, { shape: x.shape, dtype: x.dtype, placement: x.placement as Whole }); // […, 2f]
+    if (checksPlacements()) place(gradient, through().layout);
     return bias === undefined ? [gradient] : [gradient, to.gradient()];
   };
   const inputs = bias === undefined ? [x] : [x, bias];

@@ -1,7 +1,9 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Whole } from '../placement.ts';
+import { combined, overRows, place, placed } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { extentOf, formatShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -25,11 +27,16 @@ export function biasGelu<P extends Whole>(x: Tensor<P>, bias: Tensor<P>): Tensor
   const rows = x.numel / cols;
   const form = { shape: x.shape, dtype: x.dtype, placement: x.placement };
   const backward = (grad: AnyTensor) => {
-    const to = targetOf(bias);
+    const through = () => combined('biasGelu', x.shape, { addends: [placed(grad)], factors: [placed(x), placed(bias)] });
+    const to = targetOf(bias, () => overRows('biasGelu', through()));
     const handle = engine.biasGeluBackward(x.handle, bias.handle, grad.handle, rows, cols, to.handle, to.accumulate);
-    return [result('biasGelu', handle, form), to.gradient()];
+    const dx = result('biasGelu', handle, form);
+    if (checksPlacements()) place(dx, through().layout);
+    return [dx, to.gradient()];
   };
-  return record(result('biasGelu', engine.biasGelu(x.handle, bias.handle, rows, cols), form), {
+  const y = result('biasGelu', engine.biasGelu(x.handle, bias.handle, rows, cols), form);
+  if (checksPlacements()) place(y, combined('biasGelu', x.shape, { factors: [placed(x), placed(bias)] }).layout);
+  return record(y, {
     op: 'biasGelu',
     inputs: [x, bias],
     saved: [x, bias],

@@ -1,6 +1,8 @@
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { isRecorded, record } from '../node.ts';
 import type { Placement } from '../placement.ts';
+import { combined, everywhere, isPartial, place, placed, zeroLayout } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { broadcastShape, sameShape, type Shape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -27,20 +29,35 @@ function raw(op: Op, a: AnyTensor, b: AnyTensor): AnyTensor {
   requireSameDType(op, a, b);
   requireNumbers(op, a);
   const shape = broadcastShape(op, a.shape, b.shape);
-  return result(op, engine.binary(codes[op], a.handle, b.handle, elementLayout(op, shape, [a.shape, b.shape])), {
+  const y = result(op, engine.binary(codes[op], a.handle, b.handle, elementLayout(op, shape, [a.shape, b.shape])), {
     shape,
     dtype: a.dtype,
     placement: a.placement as Placement,
   });
+  return checksPlacements() ? placePair(y, op, [a, b]) : y;
+}
+
+/** Sums are linear in both operands, products in either and quotients in the first; no other is in any. */
+function placePair(y: AnyTensor, op: Op, [a, b]: readonly [AnyTensor, AnyTensor]): AnyTensor {
+  const [left, right] = [placed(a), placed(b)];
+  if (op === 'add' || op === 'sub') return place(y, combined(op, y.shape, { addends: [left, right] }).layout);
+  if (op === 'mul' && isPartial(right)) return place(y, combined(op, y.shape, { addends: [right], factors: [left] }).layout);
+  const isLinear = op === 'mul' || op === 'div';
+  return place(y, combined(op, y.shape, isLinear ? { addends: [left], factors: [right] } : { factors: [left, right] }).layout);
 }
 
 function rawScalar(op: Op, a: AnyTensor, value: number, reversed = false): AnyTensor {
   requireNumbers(op, a);
-  return result(op, engine.binaryScalar(codes[op], a.handle, value, reversed), {
+  const y = result(op, engine.binaryScalar(codes[op], a.handle, value, reversed), {
     shape: a.shape,
     dtype: a.dtype,
     placement: a.placement as Placement,
   });
+  if (!checksPlacements()) return y;
+  const number = { shape: [], layout: value === 0 ? zeroLayout : everywhere };
+  if (op === 'add' || op === 'sub') return place(y, combined(op, a.shape, { addends: [placed(a), number] }).layout);
+  const isLinear = op === 'mul' || (op === 'div' && !reversed);
+  return place(y, combined(op, a.shape, isLinear ? { addends: [placed(a)] } : { factors: [placed(a)] }).layout);
 }
 
 /** Sums a gradient over the dims in which an operand was repeated. */

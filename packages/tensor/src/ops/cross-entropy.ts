@@ -1,8 +1,10 @@
 import { ShapeError } from '@megatron-ts/errors';
 import { ambient } from '../ambient.ts';
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
+import { logitsGradient, place, placed, rowStatistic } from '../placements/index.ts';
 import { extentOf, formatShape, numel, sameShape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
@@ -45,12 +47,14 @@ export function shardedCrossEntropy(
   const [rows, cols] = [numel(targets.shape), extentOf(logits.shape, logits.shape.length - 1)];
   const numbers = lossNumbers(shards, { rows, cols }, options);
   const max = new Tensor(engine.ceRowMax(logits.handle, numbers), { shape: [rows], dtype: 'f32', placement: 'replicated' });
+  if (checksPlacements()) place(max, rowStatistic(placed(logits), 'max').layout);
   shards.maximum(max);
   const isRecorded = ambient.recording && logits.requiresGrad;
   const { sumsHandle, exps } = isRecorded
     ? exponentials(logits, { max, targets, numbers })
     : { sumsHandle: engine.ceSums(logits.handle, max.handle, targets.handle, numbers), exps: undefined };
   const sums = new Tensor(sumsHandle, { shape: [statisticsPerRow(options), rows], dtype: 'f32', placement: 'replicated' });
+  if (checksPlacements()) place(sums, rowStatistic(placed(logits), 'sum').layout);
   shards.sum(sums);
   const loss = lossOfStatistics({ max, sums, targets }, numbers, targets.shape);
   if (exps === undefined) return loss;
@@ -60,6 +64,7 @@ export function shardedCrossEntropy(
     saved: [exps, sums, max, targets],
     backward: (grad) => {
       engine.ceBackward(exps.handle, sums.handle, max.handle, targets.handle, grad.handle, numbers); // exps becomes the gradient
+      if (checksPlacements()) place(exps, logitsGradient(placed(logits), placed(grad)).layout);
       return [to(exps, logits.dtype)];
     },
   });

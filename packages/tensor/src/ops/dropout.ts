@@ -1,8 +1,10 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { drawOf, type DrawOptions, requireDropoutRates, requireWords } from '../draw.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Whole } from '../placement.ts';
+import { combined, layoutOf, overRows, place, placed, placedIf } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { formatShape, sameShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -60,13 +62,16 @@ function dropped(op: string, { x, bias, residual }: Operands, options: DropoutOp
   const settings = Uint32Array.of(seq, batch, cols, ...key, firstSample, firstToken);
   const form = { shape: x.shape, dtype: x.dtype, placement: x.placement as Whole };
   const others = residual === undefined ? [x] : [x, residual];
-  return record(result(op, engine.dropout(x.handle, bias?.handle ?? 0, residual?.handle ?? 0, settings, p), form), {
+  const y = result(op, engine.dropout(x.handle, bias?.handle ?? 0, residual?.handle ?? 0, settings, p), form);
+  if (checksPlacements()) place(y, combined(op, x.shape, { factors: [x, bias, residual].flatMap(placedIf) }).layout);
+  return record(y, {
     op,
     inputs: bias === undefined ? others : [...others, bias],
     saved: [],
     backward: (grad) => {
       const dx = result(op, engine.dropout(grad.handle, 0, 0, settings, p), form);
-      const { handle, accumulate, gradient } = targetOf(bias);
+      if (checksPlacements()) place(dx, layoutOf(grad));
+      const { handle, accumulate, gradient } = targetOf(bias, () => overRows(op, placed(grad)));
       if (handle !== 0) engine.sumRows(dx.handle, seq * batch, cols, handle, accumulate);
       return residual === undefined ? [dx, gradient()] : [dx, grad, gradient()];
     },

@@ -1,4 +1,6 @@
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
+import { contracted, layoutOf, place, placed, type Placed, rowStatistic } from '../placements/index.ts';
 import { scope } from '../scope.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
 import type { ShardReduction } from './cross-entropy.ts';
@@ -87,10 +89,14 @@ export class HeadChunks {
       const numbers = this.numbersOf(chunk);
       const { max, sums, targets } = this.statisticsOf(chunk);
       copyInto(max, new Tensor(engine.ceRowMax(logits.handle, numbers), { shape: [count], dtype: 'f32', placement: 'replicated' }));
+      if (checksPlacements()) place(max, rowStatistic(this.logitsPlaced, 'max').layout);
       shards.maximum(max);
       engine.ceExpSumInPlace(logits.handle, max.handle, targets.handle, numbers, sums.handle);
+      if (checksPlacements()) place(sums, rowStatistic(this.logitsPlaced, 'sum').layout);
       shards.sum(sums);
-      copyInto(alias(losses, [count], start), lossOfStatistics({ max, sums, targets }, numbers, [count]));
+      const loss = lossOfStatistics({ max, sums, targets }, numbers, [count]);
+      if (checksPlacements()) place(losses, layoutOf(loss));
+      copyInto(alias(losses, [count], start), loss);
       if (gradients !== undefined && factors !== undefined) this.gradientsOf(logits, chunk, { factors, gradients });
     });
     return losses;
@@ -111,6 +117,17 @@ export class HeadChunks {
     const { max, sums } = this.statistics;
     const targets = alias(this.head.targets, [count], start);
     return { max: alias(max, [count], start), sums: alias(sums, [this.perRow, count], this.perRow * start), targets };
+  }
+
+  /** The logits of all tokens, which never exist, as the placement checker sees them: `[…, v]`. */
+  get logitsPlaced(): Placed {
+    const { x, weight } = this.head;
+    const rows = x.shape.slice(0, -1).map((_, dim) => `row ${dim}`);
+    const operands = [
+      { operand: placed(x), labels: [...rows, 'h'] },
+      { operand: placed(weight), labels: ['v', 'h'] },
+    ] as const;
+    return contracted('linearCrossEntropy', operands, { shape: [...x.shape.slice(0, -1), this.cols], labels: [...rows, 'v'] });
   }
 
   private numbersOf({ count }: Chunk): Float64Array {

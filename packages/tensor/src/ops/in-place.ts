@@ -1,5 +1,7 @@
+import { checksPlacements } from '../check-mode.ts';
 import { type DType, dtypeCode } from '../dtype.ts';
 import { engine } from '../engine.ts';
+import { place, zeroLayout } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { numel, requireShape, type Shape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
@@ -30,7 +32,12 @@ export interface FilledOptions {
 /** A tensor of one value. @throws ShapeError INVALID_EXTENT, TOO_LARGE */
 export function filled(shape: Shape, { value = 0, dtype = 'f32' }: FilledOptions): Tensor {
   requireShape('filled', shape);
-  return result('filled', engine.filled(dtypeCode(dtype), numel(shape), value), { shape: [...shape], dtype, placement: 'replicated' });
+  const made = result('filled', engine.filled(dtypeCode(dtype), numel(shape), value), {
+    shape: [...shape],
+    dtype,
+    placement: 'replicated',
+  });
+  return value === 0 && checksPlacements() ? place(made, zeroLayout) : made;
 }
 
 /** Zeros of `shape`. */

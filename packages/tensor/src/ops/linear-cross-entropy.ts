@@ -1,7 +1,9 @@
 import { ShapeError } from '@megatron-ts/errors';
 import { ambient } from '../ambient.ts';
+import { checksPlacements } from '../check-mode.ts';
 import { computeCode, type ComputeOptions } from '../compute-dtype.ts';
 import { record } from '../node.ts';
+import { checkContribution, contracted, logitsGradient, place, placed } from '../placements/index.ts';
 import { formatShape, sameShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { where } from '../where-in-model.ts';
@@ -55,6 +57,7 @@ export function shardedLinearCrossEntropy(
       const gradients = scale !== undefined && isKept ? early : undefined;
       const made = gradients ?? again(chunks, scale === undefined ? alias(grad, [grad.numel]) : filled([grad.numel], { value: 1 }));
       if (scale !== undefined && scale !== 1) scaleInPlace(made.input, scale);
+      if (checksPlacements()) placeHeadGradients(chunks, grad, made);
       return [made.input, made.weight === undefined ? null : contribute(weight, made.weight, scale ?? 1)];
     },
   });
@@ -84,6 +87,19 @@ function again(chunks: HeadChunks, factors: AnyTensor): HeadGradients {
   const gradients = memoryOf(x, weight, chunks) ?? { input: empty(x.shape, x.dtype), weight: empty(weight.shape) };
   chunks.recompute(factors, gradients);
   return gradients;
+}
+
+/** Notes where both gradients live, which follows from that of the logits. */
+function placeHeadGradients(chunks: HeadChunks, grad: AnyTensor, made: HeadGradients): void {
+  const { x, weight } = chunks.head;
+  const rows = x.shape.slice(0, -1).map((_, dim) => `row ${dim}`);
+  const logits = { operand: logitsGradient(chunks.logitsPlaced, placed(grad)), labels: [...rows, 'v'] };
+  const ofWeight = { operand: placed(weight), labels: ['v', 'h'] };
+  const ofInput = { operand: placed(x), labels: [...rows, 'h'] };
+  place(made.input, contracted('linearCrossEntropy', [logits, ofWeight], { shape: x.shape, labels: ofInput.labels }).layout);
+  const weightGrad = contracted('linearCrossEntropy', [logits, ofInput], { shape: weight.shape, labels: ofWeight.labels });
+  if (weight.asParameter?.requiresGrad === true) checkContribution(weight.asParameter, weightGrad.layout);
+  else if (made.weight !== undefined) place(made.weight, weightGrad.layout);
 }
 
 /** The one value of all elements; undefined when they differ. */

@@ -1,8 +1,10 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { computeCode, type ComputeOptions } from '../compute-dtype.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import { type PartialSum, type Placement, productPlacement, type Replicated, type Sharded } from '../placement.ts';
+import { combined, contracted, overRows, place, placed, type Placed } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { extentOf, formatShape, numel } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -105,14 +107,47 @@ export function linearProducts(x: AnyTensor, weight: AnyTensor, { bias, ...optio
     {
       weight,
       write: (grad) => (target, accumulate) => engine.matmulInto(target, grad.handle, input.handle, weightLayout, accumulate, compute),
+      placement: (grad) => placements.weightGrad(placed(grad), placed(input)),
     },
-    { weight: bias, write: (grad) => (target, accumulate) => engine.sumRows(grad.handle, rows, outputSize, target, accumulate) },
+    {
+      weight: bias,
+      write: (grad) => (target, accumulate) => engine.sumRows(grad.handle, rows, outputSize, target, accumulate),
+      placement: (grad) => overRows('linear', placed(grad)),
+    },
   ];
+  const placements = linearPlacements(placed(weight), outer);
   return {
-    output: ({ handle }) =>
-      result('linear', engine.linear(handle, weight.handle, bias?.handle ?? 0, rows, inputSize, outputSize, compute), outputForm),
-    inputGrad: (grad) => result('linear', engine.matmul(grad.handle, weight.handle, inputLayout, compute), inputForm),
+    output: (input) => {
+      const y = result(
+        'linear',
+        engine.linear(input.handle, weight.handle, bias?.handle ?? 0, rows, inputSize, outputSize, compute),
+        outputForm,
+      );
+      return checksPlacements() ? place(y, placements.output(placed(input), bias)) : y;
+    },
+    inputGrad: (grad) => {
+      const dx = result('linear', engine.matmul(grad.handle, weight.handle, inputLayout, compute), inputForm);
+      return checksPlacements() ? place(dx, placements.inputGrad(placed(grad))) : dx;
+    },
     plainGrads: (grad, input) => plainGrads(gradients(input), grad),
     parameterGrads: (grad, input) => parameterGrads(gradients(input), grad),
+  };
+}
+
+/** Where the products of a linear layer live; `outer` are the extents before the last of its input. */
+function linearPlacements(weight: Placed, outer: readonly number[]) {
+  const [outputSize, inputSize] = [extentOf(weight.shape, 0), extentOf(weight.shape, 1)];
+  const rows = outer.map((_, dim) => `row ${dim}`);
+  const w = { operand: weight, labels: ['out', 'in'] };
+  const inputs = (operand: Placed) => ({ operand, labels: [...rows, 'in'] });
+  const outputs = (operand: Placed) => ({ operand, labels: [...rows, 'out'] });
+  return {
+    output: (x: Placed, bias: AnyTensor | undefined) => {
+      const product = contracted('linear', [inputs(x), w], { shape: [...outer, outputSize], labels: [...rows, 'out'] });
+      return bias === undefined ? product.layout : combined('linear', product.shape, { addends: [product, placed(bias)] }).layout;
+    },
+    inputGrad: (grad: Placed) => contracted('linear', [outputs(grad), w], { shape: [...outer, inputSize], labels: [...rows, 'in'] }).layout,
+    weightGrad: (grad: Placed, x: Placed) =>
+      contracted('linear', [outputs(grad), inputs(x)], { shape: weight.shape, labels: ['out', 'in'] }),
   };
 }

@@ -1,4 +1,6 @@
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
+import { lossPlaced, place, placed } from '../placements/index.ts';
 import { result } from '../result.ts';
 import type { Shape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -37,5 +39,6 @@ export interface Statistics {
 /** The cross entropy of each row. */
 export function lossOfStatistics({ max, sums, targets }: Statistics, numbers: Float64Array, shape: Shape): Tensor {
   const loss = engine.ceLoss(sums.handle, max.handle, targets.handle, numbers);
-  return result('crossEntropy', loss, { shape: [...shape], dtype: 'f32', placement: 'replicated' });
+  const losses = result('crossEntropy', loss, { shape: [...shape], dtype: 'f32', placement: 'replicated' });
+  return checksPlacements() ? place(losses, lossPlaced([placed(max), placed(sums)], shape).layout) : losses;
 }

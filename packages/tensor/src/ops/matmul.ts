@@ -1,9 +1,11 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { computeCode, type ComputeOptions } from '../compute-dtype.ts';
 import { engine } from '../engine.ts';
 import { layoutWords } from '../layout-words.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
+import { contracted, place, placed } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { broadcastShape, extentOf, formatShape, numel, sameShape, type Shape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -36,11 +38,19 @@ function product({ a, b, transposeA = false, transposeB = false, options }: Prod
   const [left, right] = [repeated(a, batch), repeated(b, batch)];
   const strides = [numel(batchOf(left)) === 1 ? 0 : rows * inner, numel(batchOf(right)) === 1 ? 0 : inner * cols];
   const layout = layoutWords('matmul', [numel(batch), rows, cols, inner, ...strides, transposeA ? 1 : 0, transposeB ? 1 : 0]);
-  return result('matmul', engine.matmul(left.handle, right.handle, layout, computeCode('matmul', a.dtype, options)), {
+  const y: AnyTensor = result('matmul', engine.matmul(left.handle, right.handle, layout, computeCode('matmul', a.dtype, options)), {
     shape: [...batch, rows, cols],
     dtype: a.dtype,
     placement: a.placement as Placement,
   });
+  if (!checksPlacements()) return y;
+  const outer = batch.map((_, dim) => `batch ${dim}`);
+  const own = (x: AnyTensor, last: readonly string[]) => ({
+    operand: placed(x),
+    labels: [...outer.slice(outer.length - x.shape.length + 2), ...last],
+  });
+  const operands = [own(a, transposeA ? ['k', 'm'] : ['m', 'k']), own(b, transposeB ? ['n', 'k'] : ['k', 'n'])] as const;
+  return place(y, contracted('matmul', operands, { shape: y.shape, labels: [...outer, 'm', 'n'] }).layout);
 }
 
 /** One batch of all, or one matrix for all of them; what lies between is copied. */

@@ -1,7 +1,9 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { record, recordAll } from '../node.ts';
 import type { Whole } from '../placement.ts';
+import { combined, described, misplaced, overRows, place, placed, placedIf } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { extentOf, formatShape, sameShape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
@@ -98,16 +100,38 @@ function run(norm: Norm): Forward {
   const form = { shape: x.shape, dtype: x.dtype, placement: x.placement as Whole };
   const isAdded = residual !== undefined || addedBias !== undefined;
   const sum: AnyTensor | undefined = isAdded ? result(kind, sumHandle, form) : undefined;
+  const normed = result(kind, normedHandle, form);
+  if (checksPlacements()) placeNorm(norm, normed, sum);
   const stats = new Tensor(statsHandle, { shape: [rows, 2], dtype: 'f32', placement: 'replicated' }); // mean and 1 / deviation of each row
   const backward: Forward['backward'] = (grad, carried) => {
-    const targets = [weight, bias, addedBias].map(targetOf);
+    const through = () => combined(kind, x.shape, { addends: [placed(grad)], factors: [placed(sum ?? x), placed(weight)] });
+    const throughSum = () => (carried === undefined ? through() : combined(kind, x.shape, { addends: [through(), placed(carried)] }));
+    const targets = [
+      targetOf(weight, () => overRows(kind, through())),
+      targetOf(bias, () => overRows(kind, placed(grad))),
+      targetOf(addedBias, () => overRows(kind, throughSum())),
+    ];
     const operands = Uint32Array.of(grad.handle, (sum ?? x).handle, weight.handle, stats.handle, carried?.handle ?? 0);
     const accumulate = targets.reduce((bits, target, i) => bits | (target.accumulate ? 1 << i : 0), 0);
     const into = Uint32Array.from(targets, ({ handle }) => handle);
     const dx = result(kind, engine.normBackward(kinds[kind], operands, rows, cols, into, accumulate), form);
+    if (checksPlacements()) place(dx, throughSum().layout);
     return [dx, ...targets.map(({ gradient }) => gradient())];
   };
-  return { normed: result(kind, normedHandle, form), stats, sum, backward };
+  return { normed, stats, sum, backward };
+}
+
+/** A norm needs its rows whole, and values that are no summands. */
+function placeNorm({ kind, x, weight, bias, residual, addedBias }: Norm, normed: AnyTensor, sum: AnyTensor | undefined): void {
+  const added = combined(kind, x.shape, { addends: [x, residual, addedBias].flatMap(placedIf) });
+  if (sum !== undefined) place(sum, added.layout);
+  for (const [axis, placement] of Object.entries(added.layout ?? {}))
+    if (placement.kind === 'sharded' && placement.dim === x.shape.length - 1)
+      throw misplaced(
+        kind,
+        `${described(axis, added)} is normed over its last dim, of which each rank holds a part. Gather it over ${axis} first.`,
+      );
+  place(normed, combined(kind, x.shape, { factors: [added, ...[weight, bias].flatMap(placedIf)] }).layout);
 }
 
 function alone(norm: Norm): AnyTensor {

@@ -1,8 +1,10 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { layoutWords } from '../layout-words.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
+import { place, placed, placeGradient, reduced } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { extentOf, formatShape, resolveDim, type Shape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -59,6 +61,7 @@ function apply(op: Op, x: AnyTensor, dims: Dims, { keepDims = false }: ReduceOpt
   const plan = planOf(op, x.shape, dims);
   const handle = engine.reduce(codes[op], x.handle, layoutWords(op, [x.shape.length, ...x.shape, ...plan.mask]));
   const y = result(op, handle, { shape: keepDims ? plan.kept : plan.dropped, dtype: x.dtype, placement: x.placement as Placement });
+  if (checksPlacements()) place(y, reduced(op, placed(x), { op, mask: plan.mask, keepDims }).layout);
   const extreme = op === 'max' || op === 'min';
   return record(y, {
     op,
@@ -70,6 +73,7 @@ function apply(op: Op, x: AnyTensor, dims: Dims, { keepDims = false }: ReduceOpt
 
 function spread(op: Op, grad: AnyTensor, x: AnyTensor, plan: Plan): AnyTensor {
   const whole = expand(reshape(grad, plan.kept), x.shape);
+  if (checksPlacements()) placeGradient(x, whole, false);
   return op === 'mean' ? mul(whole, 1 / plan.count) : whole;
 }
 

@@ -1,7 +1,9 @@
 import { ConfigError, ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Whole } from '../placement.ts';
+import { combined, described, layoutOf, misplaced, place, placed } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { formatShape, sameShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -68,14 +70,28 @@ export function rotaryEmbedding<P extends Whole>(qkv: Tensor<P>, options: Rotary
     const handle = engine.rotary(x.handle, table.handle, positions?.handle ?? 0, Uint32Array.of(...words, back));
     return result(op, handle, { shape, dtype, placement });
   };
-  return record(turned(qkv, 0), {
+  const y = turned(qkv, 0);
+  if (checksPlacements()) place(y, turnedLayout(qkv, positions));
+  return record(y, {
     op,
     inputs: [qkv],
     saved: positions === undefined ? [table] : [table, positions],
-    backward: (grad) => [turned(grad, 1)],
+    backward: (grad) => [checksPlacements() ? place(turned(grad, 1), layoutOf(grad)) : turned(grad, 1)],
   });
 }
 
 function misshapen(sentence: string): ShapeError {
   return new ShapeError('SHAPE_MISMATCH', `${where(op)}: ${sentence}`);
+}
+
+/** Rows of a part of the sequence have positions that only the caller knows. */
+function turnedLayout(qkv: AnyTensor, positions: AnyTensor | undefined) {
+  const { shape, layout } = combined(op, qkv.shape, { factors: [placed(qkv)] });
+  for (const [axis, placement] of Object.entries(layout ?? {}))
+    if (positions === undefined && placement.kind === 'sharded' && placement.dim === 0)
+      throw misplaced(
+        op,
+        `${described(axis, { shape, layout })} is a part of the sequence, and would be turned as if it began at position 0. Give positions, or gather it.`,
+      );
+  return layout;
 }

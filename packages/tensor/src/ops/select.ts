@@ -1,6 +1,8 @@
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
+import { combined, place, placed } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { broadcastShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
@@ -13,11 +15,13 @@ function raw(condition: AnyTensor, a: AnyTensor, b: AnyTensor): AnyTensor {
   requireSameDType('where', a, b);
   const shape = broadcastShape('where', broadcastShape('where', condition.shape, a.shape), b.shape);
   const layout = elementLayout('where', shape, [condition.shape, a.shape, b.shape]);
-  return result('where', engine.select(condition.handle, a.handle, b.handle, layout), {
+  const y: AnyTensor = result('where', engine.select(condition.handle, a.handle, b.handle, layout), {
     shape,
     dtype: a.dtype,
     placement: a.placement as Placement,
   });
+  if (!checksPlacements()) return y;
+  return place(y, combined('where', shape, { addends: [placed(a), placed(b)], factors: [placed(condition)] }).layout);
 }
 
 /** `a` where `condition` (u8) is not 0, else `b`; all three broadcast. */

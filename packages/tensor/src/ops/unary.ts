@@ -1,6 +1,8 @@
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { isRecorded, record } from '../node.ts';
 import type { Placement } from '../placement.ts';
+import { combined, place, placed } from '../placements/index.ts';
 import { result } from '../result.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
 import { requireDType } from './operands.ts';
@@ -29,6 +31,7 @@ const savesResult: ReadonlySet<Op> = new Set<Op>(['exp', 'sqrt', 'tanh', 'sigmoi
 function apply(op: Op, x: AnyTensor): AnyTensor {
   if (x.dtype !== 'f32') requireDType(op, { x }, 'f32', 'f64', 'bf16');
   const y = result(op, engine.unary(codes[op], x.handle), formOf(x));
+  if (checksPlacements()) place(y, combined(op, x.shape, op === 'neg' ? { addends: [placed(x)] } : { factors: [placed(x)] }).layout);
   if (!isRecorded(x)) return y;
   const saved = savesResult.has(op) ? y : x;
   return record(y, { op, inputs: [x], saved: [saved], backward: gradientThrough(op, saved) });
@@ -39,7 +42,13 @@ function formOf({ shape, dtype, placement }: AnyTensor) {
 }
 
 function gradientThrough(op: Op, saved: AnyTensor): (grad: AnyTensor) => AnyTensor[] {
-  return (grad) => [result(op, engine.unaryBackward(codes[op], saved.handle, grad.handle), formOf(saved))];
+  return (grad) => {
+    const dx = result(op, engine.unaryBackward(codes[op], saved.handle, grad.handle), formOf(saved));
+    // The derivative of neg is a number, whatever its input is.
+    if (checksPlacements())
+      place(dx, combined(op, dx.shape, { addends: [placed(grad)], factors: op === 'neg' ? [] : [placed(saved)] }).layout);
+    return [dx];
+  };
 }
 
 /** -x. */

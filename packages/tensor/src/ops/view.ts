@@ -1,8 +1,10 @@
 import { ShapeError } from '@megatron-ts/errors';
+import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
 import { layoutWords, requireWord } from '../layout-words.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
+import { amongZeros, combined, layoutOf, moved, place, placed, reshaped } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { broadcastStrides, extentOf, formatShape, numel, requireShape, resolveDim, sameShape, type Shape, stridesOf } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
@@ -12,7 +14,14 @@ import { empty, filled } from './in-place.ts';
 
 /** The same memory under another shape, unrecorded. @param offset - first element */
 export function alias<P extends Placement>(x: Tensor<P>, shape: Shape, offset = 0): Tensor<P> {
-  return new Tensor<P>(engine.alias(x.handle, offset, numel(shape)), { shape: [...shape], dtype: x.dtype, placement: x.placement });
+  const view = new Tensor<P>(engine.alias(x.handle, offset, numel(shape)), { shape: [...shape], dtype: x.dtype, placement: x.placement });
+  return checksPlacements() ? place(view, aliasedLayout(x, shape)) : view;
+}
+
+/** Of a part of the memory it is not known how it lies in a tensor that is cut. */
+function aliasedLayout(x: AnyTensor, shape: Shape) {
+  const isWhole = numel(shape) === x.numel;
+  return (isWhole ? reshaped(placed(x), shape) : moved(placed(x), shape, () => undefined)).layout;
 }
 
 function inferred(x: AnyTensor, shape: Shape): Shape {
@@ -55,7 +64,9 @@ export function permute<P extends Placement>(x: Tensor<P>, order: readonly numbe
   const strides = stridesOf(x.shape);
   const view = { shape: dims.map((dim) => extentOf(x.shape, dim)), strides: dims.map((dim) => strides[dim] ?? 0), offset: 0 };
   const inverse = dims.map((_, dim) => dims.indexOf(dim));
-  return record(readView('permute', x, view), { op: 'permute', inputs: [x], saved: [], backward: (grad) => [permute(grad, inverse)] });
+  const y = readView('permute', x, view);
+  if (checksPlacements()) place(y, moved(placed(x), y.shape, (dim) => inverse[dim]).layout);
+  return record(y, { op: 'permute', inputs: [x], saved: [], backward: (grad) => [permute(grad, inverse)] });
 }
 
 /** Two dims exchanged. */
@@ -90,9 +101,11 @@ export function slice<P extends Placement>(x: Tensor<P>, dim: number, { start, e
   const backward = (grad: AnyTensor) => {
     const whole = filled(x.shape, { dtype: grad.dtype });
     engine.stridedSet(whole.handle, grad.handle, layoutWords('slice', [view.shape.length, ...view.shape, ...view.strides]), view.offset);
-    return [whole];
+    return [checksPlacements() ? place(whole, amongZeros('slice', placed(grad), { at, of: placed(x) })) : whole];
   };
-  return record(readView('slice', x, view), { op: 'slice', inputs: [x], saved: [], backward });
+  const y = readView('slice', x, view);
+  if (checksPlacements()) place(y, layoutOf(x));
+  return record(y, { op: 'slice', inputs: [x], saved: [], backward });
 }
 
 /** Repeated to `shape` by broadcasting. @throws ShapeError SHAPE_MISMATCH, INVALID_EXTENT, TOO_LARGE */
@@ -105,7 +118,9 @@ export function expand<P extends Placement>(x: Tensor<P>, shape: Shape): Tensor<
       `${where('expand')}: ${formatShape(x.shape)} cannot be repeated to ${formatShape(shape)}. Only dims of extent 1 can grow.`,
     );
   const view = { shape: [...shape], strides: broadcastStrides(x.shape, shape), offset: 0 };
-  return record(readView('expand', x, view), { op: 'expand', inputs: [x], saved: [], backward: (grad) => [sumToShape(grad, x.shape)] });
+  const y = readView('expand', x, view);
+  if (checksPlacements()) place(y, moved(placed(x), shape, (dim) => dim + offset).layout);
+  return record(y, { op: 'expand', inputs: [x], saved: [], backward: (grad) => [sumToShape(grad, x.shape)] });
 }
 
 /** Tensors one after another along `dim`. @throws ShapeError SHAPE_MISMATCH */
@@ -133,6 +148,7 @@ export function cat<P extends Placement>(parts: readonly Tensor<P>[], dim = 0): 
     engine.stridedSet(out.handle, tensor.handle, layoutWords('cat', [shape.length, ...tensor.shape, ...strides]), offset);
   });
   const whole = new Tensor<P>(engine.alias(out.handle, 0, out.numel), { shape, dtype: first.dtype, placement: first.placement });
+  if (checksPlacements()) place(whole, combined('cat', shape, { addends: tensors.map(placed) }).layout);
   const backward = (grad: AnyTensor) =>
     tensors.map((tensor, i) =>
       tensor.requiresGrad ? slice(grad, at, { start: starts[i] ?? 0, end: (starts[i] ?? 0) + extentOf(tensor.shape, at) }) : null,
