@@ -8,6 +8,7 @@ export { ColumnParallelLinear } from './column-parallel-linear.ts';
 export type { ColumnOutput, ColumnParallelLinearOptions } from './column-parallel-linear.ts';
 export { divideOverRanks, requireSizes } from './divide-over-ranks.ts';
 export type { DividedSize } from './divide-over-ranks.ts';
+export { firstOfSequence } from './first-of-sequence.ts';
 export { gatherVocabulary } from './gather-vocabulary.ts';
 export { requireDTypes } from './layer-dtypes.ts';
 export type { LayerDTypes, ParamDType } from './layer-dtypes.ts';

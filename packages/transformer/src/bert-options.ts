@@ -1,10 +1,14 @@
+import type { CrossEntropyOptions } from '@megatron-ts/tensor';
 import type { LayerDTypes } from '@megatron-ts/tensor-parallel';
 import type { ModelContext } from './gpt-options.ts';
 import type { Recompute } from './recompute-plan.ts';
 import type { NormPlacement } from './transformer-layer.ts';
 
-/** Sizes and settings of a BERT model. */
-export interface BertConfig<SP extends boolean = false> extends LayerDTypes {
+/**
+ * Sizes and settings of a BERT model. `labelSmoothing` and `zLoss` are those of the losses of masked tokens; the losses of sentences have
+ * neither.
+ */
+export interface BertConfig<SP extends boolean = false> extends LayerDTypes, CrossEntropyOptions {
   /** Number of tokens. */
   readonly vocabSize: number;
   /** Most tokens of a sequence. */
@@ -24,8 +28,10 @@ export interface BertConfig<SP extends boolean = false> extends LayerDTypes {
    * (`'pre'`, as Megatron trains it).
    */
   readonly normPlacement?: NormPlacement;
+  /** Whether the last stage also has a pooler and a head of two logits for each sample, as for next sentences; false by default. */
+  readonly addBinaryHead?: boolean;
   /** Target of tokens that are not masked: their loss is 0 and does not count; -100 by default. */
-  readonly ignoreIndex?: number;
+  readonly ignoreIndex?: number | undefined;
   /** Share of the elements that dropout leaves out of the embedding and of what attention and MLP add; 0 by default. */
   readonly hiddenDropout?: number;
   /** Share of the attention probabilities that dropout leaves out; 0 by default. */

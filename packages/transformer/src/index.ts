@@ -5,8 +5,10 @@
 export { BertEmbedding } from './bert-embedding.ts';
 export type { BertEmbeddingOptions } from './bert-embedding.ts';
 export { BertModel } from './bert-model.ts';
-export type { BertInputs } from './bert-model.ts';
+export type { BertInputs, BertOutputs, BertTargets } from './bert-model.ts';
 export type { BertConfig, BertModelOptions } from './bert-options.ts';
+export { BinaryHead } from './binary-head.ts';
+export type { BinaryHeadOptions } from './binary-head.ts';
 export { DecoderLayer } from './decoder-layer.ts';
 export type { DecoderInputs, DecoderLayerOptions } from './decoder-layer.ts';
 export { describedPlace } from './described-place.ts';
@@ -34,6 +36,8 @@ export type { CrossAttentionInputs, ParallelCrossAttentionOptions } from './para
 export { ParallelMLP } from './parallel-mlp.ts';
 export type { Activation, ParallelMLPOptions } from './parallel-mlp.ts';
 export { parameterCount } from './parameter-count.ts';
+export { Pooler } from './pooler.ts';
+export type { PoolerOptions } from './pooler.ts';
 export { bertPresets, gptPresets, llamaPresets, t5Presets } from './presets.ts';
 export type { BertPreset, GPTPreset, LlamaPreset, T5Preset } from './presets.ts';
 export { layerBlocks, recomputedParts, recomputedPartsOf } from './recompute-plan.ts';

@@ -32,11 +32,12 @@ describe.each(Object.keys(models) as ModelName[])('%s', (model) => {
     expect(offsets).toEqual(expected);
   });
 
-  it.each(names)('begins with the bits of one rank, and is close to it in loss, gradient norm and every gradient: %s', (layout) => {
+  it.each(names)('begins with the bits of one rank, and is close to it in logits, loss, gradient norm and every gradient: %s', (layout) => {
     const [alone, steps] = [stepsOf(model, 'alone'), stepsOf(model, layout)];
     const initial = whole(alone, (step) => step.initial);
     for (const [name, values] of whole(steps, (step) => step.initial)) expectBitwise(values, initial.get(name) ?? []);
-    for (const { loss, gradNorm } of steps) {
+    for (const { loss, gradNorm, logits } of steps) {
+      if (layouts[layout].pp === 1) expectRelativeL2(logits, alone[0]?.logits ?? [], { limit: 5e-6, because });
       expectClose([loss, gradNorm], [alone[0]?.loss ?? 0, alone[0]?.gradNorm ?? 0], { rtol: 2e-6, because });
     }
     const grads = whole(alone, (step) => step.grads);

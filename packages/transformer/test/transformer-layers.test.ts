@@ -76,6 +76,33 @@ describe('transformer blocks on two ranks against one', () => {
   });
 });
 
+describe('a pooler on two ranks', () => {
+  it.each(['pooler', 'sequence pooler'] as const)('%s: has the bits of one rank, and only the first token gets a gradient', (name) => {
+    const [first] = block(name);
+    expectSameWeights(block(name));
+    for (const { sharded, whole } of block(name)) expectBitwise(sharded.output, whole.output);
+    const grads = block(name).map(({ sharded }) => sharded.inputGrad);
+    const own = first?.whole.inputGrad ?? new Float32Array(0);
+    expect(own.subarray(0, 32).every((value) => value !== 0)).toBe(true);
+    expect(own.subarray(32).every((value) => value === 0)).toBe(true);
+    if (name === 'pooler') for (const grad of grads) expectBitwise(grad, own);
+    // The other rank's rows are not looked at, and get nothing.
+    else expect([grads[0]?.length, grads[1]?.length]).toEqual([own.length / 2, 0]);
+    if (name !== 'pooler') expectBitwise(grads[0] ?? [], own.subarray(0, own.length / 2));
+    const whole = wholeTensors([first?.whole.grads ?? []]);
+    for (const [parameter, values] of wholeTensors(block(name).map(({ sharded }) => sharded.grads)))
+      expectBitwise(values, whole.get(parameter) ?? []);
+  });
+
+  it('sends one token of each sample, and nothing in backward', () => {
+    for (const { sharded } of block('sequence pooler')) {
+      expect(sharded.forward).toMatchObject({ broadcast: 1, allReduce: 0, allGather: 0, reduceScatter: 0, bytes: 2 * 16 * 4 });
+      expect(sharded.backward).toMatchObject({ broadcast: 0, allReduce: 0, allGather: 0, reduceScatter: 0 });
+    }
+    for (const { sharded } of block('pooler')) expect(sharded.forward).toMatchObject({ broadcast: 0, allReduce: 0, bytes: 0 });
+  });
+});
+
 describe('a GPT model on two ranks against one', () => {
   it.each(['plain', 'sequence'] as const)('%s: losses, logits and all gradients are close', (name) => {
     for (const { models } of ranks) {

@@ -48,6 +48,8 @@ export interface Run {
   readonly outputPart?: (whole: AnyTensor) => AnyTensor;
   /** Features of the whole output; those of the input by default. */
   readonly outputSize?: number;
+  /** Shape of the whole output; that of the input, but for its features, by default. */
+  readonly outputShape?: readonly number[];
 }
 
 interface OneInput {
@@ -66,7 +68,7 @@ export function observe(module: Module, ctx: ParallelContext, run: Run): Observe
     ctx.tp.resetCounts();
     const y = (module as unknown as OneInput).call(x);
     const forward = ctx.tp.counts();
-    const outputShape = [...shape.slice(0, -1), outputSize];
+    const outputShape = run.outputShape ?? [...shape.slice(0, -1), outputSize];
     const seed = outputPart(tensor(numbers(count(outputShape), 2), outputShape));
     ctx.tp.resetCounts();
     backward([y], [seed]);

@@ -2,7 +2,7 @@ import { Adam, globalGradNorm } from '@megatron-ts/optimizer';
 import { runSchedule } from '@megatron-ts/pipeline-parallel';
 import { initializeModelParallel, type ParallelContext } from '@megatron-ts/process-groups';
 import { oneForwardOneBackward } from '@megatron-ts/schedule';
-import { type AnyTensor, type Module, type Tensor, tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, evaluate, type Module, type Tensor, tensor } from '@megatron-ts/tensor';
 import { BertModel, GPTModel, LlamaModel } from '@megatron-ts/transformer';
 import { type Stored, stored } from '../../../tensor-parallel/test/ranks/observe.ts';
 
@@ -12,6 +12,8 @@ export interface LayoutStep {
   readonly gradNorm: number;
   readonly initial: Stored[];
   readonly grads: Stored[];
+  /** Logits of the whole vocabulary, and of the binary head where there is one; none where there are stages. */
+  readonly logits: Float32Array;
   /** Weights after a step of Adam. */
   readonly final: Stored[];
 }
@@ -34,7 +36,7 @@ export const layouts = {
   'tp 2, pp 2': { tp: 2, pp: 2, sequenceParallel: true },
 } as const satisfies Readonly<Record<string, Layout>>;
 
-const sizes = { vocabSize: 29, maxSequenceLength: 8, hiddenSize: 32, numLayers: 2, numAttentionHeads: 8, initStd: 0.1 };
+const sizes = { vocabSize: 29, maxSequenceLength: 8, hiddenSize: 32, numLayers: 2, numAttentionHeads: 8, initStd: 0.1, ignoreIndex: -100 };
 const [seq, batch, numMicrobatches] = [8, 2, 2];
 
 interface Place {
@@ -49,6 +51,8 @@ interface Microbatch {
   /** Documents of each row, the last tokens of the second row being padding. */
   readonly segments: Tensor;
   readonly tokenTypes: Tensor;
+  /** Of the binary head. */
+  readonly sentenceTargets: Tensor;
 }
 
 interface Family {
@@ -81,9 +85,10 @@ export const models: Readonly<Record<ModelName, Family>> = {
     build: (place) => new BertModel<boolean>({ ...sizes, ...place }),
     forward: (chunk, input, { segments, tokenTypes }) => (chunk as BertModel<boolean>).call(input, { segments, tokenTypes }),
   },
-  'BERT, norms before': {
-    build: (place) => new BertModel<boolean>({ ...sizes, normPlacement: 'pre', ...place }),
-    forward: (chunk, input, { tokenTypes }) => (chunk as BertModel<boolean>).call(input, { tokenTypes }),
+  'BERT, norms before, both heads, smoothed losses': {
+    build: (place) =>
+      new BertModel<boolean>({ ...sizes, normPlacement: 'pre', addBinaryHead: true, labelSmoothing: 0.1, zLoss: 0.01, ...place }),
+    forward: (chunk, input, { input: _, segments: __, ...inputs }) => (chunk as BertModel<boolean>).call(input, inputs),
   },
 };
 
@@ -92,7 +97,7 @@ export type ModelName =
   | 'Llama with two keys and values, of packed documents'
   | 'one key and value, normed heads, rotated neighbours, squared ReLU, tied'
   | 'BERT with padding, norms behind'
-  | 'BERT, norms before';
+  | 'BERT, norms before, both heads, smoothed losses';
 
 /** Names of layouts. */
 export type LayoutName = keyof typeof layouts;
@@ -128,7 +133,8 @@ function microbatchOf(number: number): Microbatch {
     (7 * token * token + 3 * sample + 11 * number + shift) % sizes.vocabSize;
   return {
     input: rowsOf(word(0)),
-    targets: rowsOf(word(5)),
+    targets: rowsOf((token, sample) => (token < 3 * sample ? -100 : word(5)(token, sample))),
+    sentenceTargets: tensor(Int32Array.of(number, 1 - number), [batch]),
     segments: rowsOf((token, sample) => (sample === 0 ? Math.floor(token / 3) : token < 5 ? 0 : -1)),
     tokenTypes: rowsOf((token) => (token < 4 ? 0 : 1)),
   };
@@ -142,6 +148,7 @@ function step(
   const optimizer = new Adam(model.parameters(), { lr: 1e-2 });
   const initial = stored(model, (parameter) => parameter);
   const schedule = oneForwardOneBackward({ numStages: ctx.pp.size, numMicrobatches });
+  const logits = ctx.pp.size > 1 ? new Float32Array(0) : evaluate(() => logitsOf(model));
   const seen = ctx.step(0, () => {
     const { loss } = runSchedule({
       ctx,
@@ -159,5 +166,13 @@ function step(
   const final = stored(model, (parameter) => parameter);
   model.dispose();
   optimizer.dispose();
-  return { ...seen, initial, final };
+  return { ...seen, initial, logits, final };
+}
+
+function logitsOf(model: GPTModel<boolean> | BertModel<boolean>): Float32Array {
+  const { input, segments, tokenTypes } = microbatchOf(0);
+  if (model instanceof GPTModel) return model.logits(input).toArray() as Float32Array;
+  const whole = model.logits(input, { segments, tokenTypes }).toArray() as Float32Array;
+  const { sentenceLogits } = model.outputs(input, { segments, tokenTypes });
+  return Float32Array.from([...whole, ...(sentenceLogits?.toArray() ?? [])]);
 }

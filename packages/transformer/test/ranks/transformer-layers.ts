@@ -1,6 +1,6 @@
 import { finalizeGrads, type GroupCounts, type ParallelContext } from '@megatron-ts/process-groups';
 import { type AnyTensor, evaluate, scope, slice, tensor } from '@megatron-ts/tensor';
-import { GPTModel, ParallelAttention, ParallelMLP, TransformerLayer } from '@megatron-ts/transformer';
+import { GPTModel, ParallelAttention, ParallelMLP, Pooler, TransformerLayer } from '@megatron-ts/transformer';
 import { type Both, type Observed, observe, onBothMeshes, type Stored, stored } from '../../../tensor-parallel/test/ranks/observe.ts';
 
 /** One step of a model. */
@@ -14,7 +14,7 @@ export interface ModelStep {
 
 /** Blocks and models, shared by all ranks and whole. */
 export interface TransformerLayers {
-  readonly blocks: Record<'attention' | 'mlp' | 'layer' | 'sequence', Both>;
+  readonly blocks: Record<'attention' | 'mlp' | 'layer' | 'sequence' | 'pooler' | 'sequence pooler', Both>;
   readonly models: Record<'plain' | 'sequence', { readonly sharded: ModelStep; readonly whole: ModelStep }>;
 }
 
@@ -25,6 +25,7 @@ export async function transformerLayers(tp: number): Promise<TransformerLayers> 
     const ownRows = (x: AnyTensor) => slice(x, 0, { start: (ctx.tp.rank * 6) / tp, end: ((ctx.tp.rank + 1) * 6) / tp });
     const sizes = { hiddenSize: 16, numAttentionHeads: 4 };
     const both = (f: (place: ParallelContext) => Observed): Both => ({ sharded: f(ctx), whole: f(alone) });
+    const pooled = { ...run, outputShape: [2, 16], outputPart: (x: AnyTensor) => x };
     const on = ({ tp: tpGroup }: ParallelContext) => ({ ...sizes, tpGroup });
     return {
       blocks: {
@@ -34,6 +35,11 @@ export async function transformerLayers(tp: number): Promise<TransformerLayers> 
         sequence: {
           sharded: observe(new TransformerLayer({ ...on(ctx), sequenceParallel: true }), ctx, { ...run, part: ownRows }),
           whole: observe(new TransformerLayer(on(alone)), alone, run),
+        },
+        pooler: both((place) => observe(new Pooler(on(place)), place, pooled)),
+        'sequence pooler': {
+          sharded: observe(new Pooler<true>({ ...on(ctx), sequenceParallel: true }), ctx, { ...pooled, part: ownRows }),
+          whole: observe(new Pooler(on(alone)), alone, pooled),
         },
       },
       models: {
