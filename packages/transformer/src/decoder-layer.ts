@@ -7,6 +7,7 @@ import { makeNorm, type Normalization } from './normalization.ts';
 import { ParallelAttention } from './parallel-attention.ts';
 import { type CrossAttentionInputs, ParallelCrossAttention } from './parallel-cross-attention.ts';
 import { type Activation, ParallelMLP } from './parallel-mlp.ts';
+import { type RecomputedPart, recomputedPartsOf } from './recompute-plan.ts';
 import type { RMSNorm } from './rms-norm.ts';
 
 /** Options of a layer of a decoder that looks at what an encoder made. */
@@ -47,6 +48,8 @@ export interface DecoderLayerOptions<SP extends boolean = false> extends LayerDT
   readonly mlpOutputInit?: InitRule | undefined;
   /** Whether the residual stream and what the encoder made are cut along their sequences; false by default. */
   readonly sequenceParallel?: SP | undefined;
+  /** Parts whose results backward makes again instead of keeping them, both attentions alike; none by default. Gradients have the same bits. */
+  readonly recompute?: readonly RecomputedPart[] | undefined;
 }
 
 /** What a layer of a decoder may be told of the tokens besides their features. */
@@ -87,8 +90,15 @@ export class DecoderLayer<SP extends boolean = false> extends Module {
     const { mlpOutputInit, normalization = 'layerNorm', layerNormEps, memorySize, ...rest } = options;
     const { hiddenSize, sequenceParallel = false, tpGroup, hiddenDropout = 0, attentionDropout = 0, paramDType } = rest;
     requireDropoutRates('DecoderLayer', { hiddenDropout, attentionDropout });
-    const shared = { skipBiasAdd: true, ...rest };
-    const norm = { hiddenSize, sequenceParallel, paramDType, ...(layerNormEps === undefined ? {} : { eps: layerNormEps }) };
+    const parts = recomputedPartsOf('DecoderLayer', options.recompute);
+    const shared = { skipBiasAdd: true, ...rest, recomputeCore: parts.has('coreAttention'), recomputeActivation: parts.has('activation') };
+    const norm = {
+      hiddenSize,
+      sequenceParallel,
+      paramDType,
+      recompute: parts.has('norm'),
+      ...(layerNormEps === undefined ? {} : { eps: layerNormEps }),
+    };
     this.attentionNorm = makeNorm(normalization, norm);
     this.attention = new ParallelAttention<SP>(shared);
     this.crossAttentionNorm = makeNorm(normalization, norm);

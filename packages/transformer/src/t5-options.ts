@@ -1,5 +1,6 @@
 import type { LayerDTypes } from '@megatron-ts/tensor-parallel';
 import type { ModelContext } from './gpt-options.ts';
+import type { Recompute } from './recompute-plan.ts';
 
 /** Sizes and settings of a T5 model. */
 export interface T5Config<SP extends boolean = false> extends LayerDTypes {
@@ -40,6 +41,8 @@ export interface T5Config<SP extends boolean = false> extends LayerDTypes {
   readonly layerNormEps?: number;
   /** Whether the residual streams are cut along their sequences; false by default. */
   readonly sequenceParallel?: SP | undefined;
+  /** What backward computes again instead of keeping it, in each stack alike; nothing by default. Gradients have the same bits. */
+  readonly recompute?: Recompute | undefined;
 }
 
 /** Options of this rank's part of a T5 model. */

@@ -4,6 +4,7 @@ import { requireSizes } from '@megatron-ts/tensor-parallel';
 import type { DecoderLayerOptions } from './decoder-layer.ts';
 import { headDimOf } from './head-dim.ts';
 import type { LayerNormModuleOptions } from './layer-norm.ts';
+import { type LayerBlock, layerBlocks, recomputedPartsOf } from './recompute-plan.ts';
 import type { RelativePositionBiasOptions } from './relative-position-bias.ts';
 import type { T5ModelOptions } from './t5-options.ts';
 
@@ -11,6 +12,8 @@ import type { T5ModelOptions } from './t5-options.ts';
 export interface T5StackOptions<SP extends boolean = false> {
   /** Number of layers. */
   readonly numLayers: number;
+  /** Their blocks; each by itself, and none run again, by default. */
+  readonly blocks?: readonly LayerBlock[];
   /** Each layer. */
   readonly layer: DecoderLayerOptions<SP>;
   /** The last norm. */
@@ -50,7 +53,9 @@ export function t5SizesOf<SP extends boolean>(given: T5ModelOptions<SP>) {
     queryInit: drawn(hiddenSize * headDim),
     outputInit: drawn(numAttentionHeads * headDim),
     mlpOutputInit: drawn(ffnHiddenSize),
+    recompute: [...recomputedPartsOf(model, given.recompute)],
   };
+  const blocksOf = (count: number) => layerBlocks(model, count, given.recompute);
   const stack = {
     layer,
     norm: { hiddenSize, eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
@@ -62,7 +67,7 @@ export function t5SizesOf<SP extends boolean>(given: T5ModelOptions<SP>) {
     tiedHead,
     hiddenSize,
     words: { ...shared, vocabSize, hiddenSize, init: drawn(1) },
-    encoder: { ...stack, numLayers },
-    decoder: { ...stack, numLayers: numDecoderLayers },
+    encoder: { ...stack, numLayers, blocks: blocksOf(numLayers) },
+    decoder: { ...stack, numLayers: numDecoderLayers, blocks: blocksOf(numDecoderLayers) },
   };
 }

@@ -57,8 +57,17 @@ describe('recompute', () => {
     expect(savedBytes(world, 'nothing') - savedBytes(world, name)).toBe(layers * bytes);
   });
 
+  it.each([
+    ['full', 'blocks of two', stream + (stream * 4) / 6], // a block less in each stack, of six tokens and of four
+    ['nothing', 'coreAttention', layers * (1 + 2 * (4 / 6)) * (stream + 4 * 2 * 6 * 4)], // the decoder has two attentions
+    ['nothing', 'activation', layers * (1 + 4 / 6) * 4 * stream],
+    ['nothing', 'norm', layers * (2 + 3 * (4 / 6)) * stream],
+  ])('of a T5 keeps, with %s, as many bytes more than with %s: %i', (more, less, bytes) => {
+    expect(savedBytes('a gated T5', more) - savedBytes('a gated T5', less)).toBeCloseTo(bytes, 6);
+  });
+
   it('of all parts saves the sum of them', () => {
-    for (const world of ['one rank', 'two ranks with dropout', 'sequence parallelism']) {
+    for (const world of ['one rank', 'two ranks with dropout', 'sequence parallelism', 'a gated T5']) {
       const saved = (name: string) => savedBytes(world, 'nothing') - savedBytes(world, name);
       expect(saved('all parts')).toBe(saved('coreAttention') + saved('activation') + saved('norm'));
     }

@@ -1,8 +1,8 @@
 import { runSchedule } from '@megatron-ts/pipeline-parallel';
 import { initializeModelParallel, type ParallelContext } from '@megatron-ts/process-groups';
 import { oneForwardOneBackward, type Schedule, scheduleFromCompute } from '@megatron-ts/schedule';
-import { memoryStats, tensor } from '@megatron-ts/tensor';
-import { type GPTConfig, GPTModel, type Recompute } from '@megatron-ts/transformer';
+import { memoryStats, type Module, tensor } from '@megatron-ts/tensor';
+import { type GPTConfig, GPTModel, type Recompute, type T5Config, T5Model } from '@megatron-ts/transformer';
 
 /** Settings of `recompute` by name; the first computes nothing again. */
 export const recomputes: Record<string, Recompute | undefined> = {
@@ -54,19 +54,24 @@ export async function recomputedSteps(): Promise<Record<string, RecomputedSteps>
     'deferred weight gradients under sequence parallelism': each((recompute) =>
       pipelineStep(ctx, { recompute, ...dropouts, sequenceParallel: true }, splitAlone),
     ),
+    'a gated T5': each((recompute) => t5Step(alone, { recompute, activation: 'geglu' })),
+    'a T5 on two ranks with dropout': each((recompute) => t5Step(ctx, { recompute, ...dropouts })),
+    'a gated T5 in bf16 under sequence parallelism, with dropout': each((recompute) =>
+      t5Step(ctx, { recompute, ...bf16, ...dropouts, activation: 'geglu', tiedHead: false, sequenceParallel: true }),
+    ),
   };
 }
 
 type Config = Partial<GPTConfig<boolean>>;
 
-function tokens(shift: number) {
+function tokens(shift: number, length = 6) {
   return tensor(
-    Int32Array.from({ length: 12 }, (_, i) => (5 * i + shift) % 13),
-    [6, 2],
+    Int32Array.from({ length: 2 * length }, (_, i) => (5 * i + shift) % 13),
+    [length, 2],
   );
 }
 
-function gradientsOf(model: GPTModel<boolean>, loss: number): Float32Array {
+function gradientsOf(model: Module, loss: number): Float32Array {
   const found = model.parameters().map(({ grad }) => grad?.toArray() ?? new Float32Array(0));
   return Float32Array.from([loss, ...found.flatMap((values) => [...values])]);
 }
@@ -77,6 +82,27 @@ function modelStep(ctx: ParallelContext, config: Config): RecomputedStep {
     const [input, targets] = [tokens(0), tokens(5)];
     const before = memoryStats().liveBytes;
     const { sum } = model.lossOf(model.call(input, targets));
+    const savedBytes = memoryStats().liveBytes - before;
+    sum.backward();
+    return { savedBytes, values: gradientsOf(model, sum.item()) };
+  });
+}
+
+/** A decoder of four tokens, which looks at an encoder's six, the last two of the second sample being padding. */
+function t5Step(ctx: ParallelContext, config: Partial<T5Config<boolean>>): RecomputedStep {
+  const { vocabSize, hiddenSize, numAttentionHeads, numLayers } = sizes;
+  const model = new T5Model<boolean>({ vocabSize, hiddenSize, numAttentionHeads, numLayers, numBuckets: 8, ...config, ctx }).initialize(
+    ctx,
+  );
+  const segments = () =>
+    tensor(
+      Int32Array.from({ length: 12 }, (_, i) => (i % 2 === 1 && i > 7 ? -1 : 0)),
+      [6, 2],
+    );
+  return ctx.step(3, () => {
+    const [input, written, targets, told] = [tokens(0), tokens(3, 4), tokens(5, 4), { segments: segments() }];
+    const before = memoryStats().liveBytes;
+    const { sum } = model.lossOf(model.call(input, written, told), targets);
     const savedBytes = memoryStats().liveBytes - before;
     sum.backward();
     return { savedBytes, values: gradientsOf(model, sum.item()) };
