@@ -30,7 +30,12 @@ export const layouts = {
 export type LayoutName = keyof typeof layouts;
 
 /** Names of what is run. */
-export type T5Name = 'cross attention' | 'T5, tied, ReLU' | 'T5, gated, a head of its own, dropout';
+export type T5Name =
+  | 'cross attention'
+  | 'T5, tied, ReLU'
+  | 'T5, gated, a head of its own, dropout'
+  | 'T5, gated, stored in bf16'
+  | 'T5, gated, on one rank';
 
 /** Everything that one rank saw. */
 export type T5Steps = Record<T5Name, Partial<Record<LayoutName, T5Step>>>;
@@ -54,7 +59,13 @@ const sizes = {
 
 /** One backward of everything on every layout. */
 export async function t5Steps(): Promise<T5Steps> {
-  const found: T5Steps = { 'cross attention': {}, 'T5, tied, ReLU': {}, 'T5, gated, a head of its own, dropout': {} };
+  const found: T5Steps = {
+    'cross attention': {},
+    'T5, tied, ReLU': {},
+    'T5, gated, a head of its own, dropout': {},
+    'T5, gated, stored in bf16': {},
+    'T5, gated, on one rank': {},
+  };
   const rank = Number(process.env['RANK'] ?? 0);
   for (const [layout, { tp, sequenceParallel }] of Object.entries(layouts)) {
     const first = rank - (rank % tp);
@@ -65,6 +76,9 @@ export async function t5Steps(): Promise<T5Steps> {
     const gated = { activation: 'geglu', tiedHead: false, numDecoderLayers: 1, ...dropout } as const;
     found['cross attention'][layout as LayoutName] = crossAttentionStep(place);
     found['T5, tied, ReLU'][layout as LayoutName] = modelStep(new T5Model<boolean>({ ...sizes, ...place }), place);
+    const smooth = { ...sizes, ...place, activation: 'geglu' } as const;
+    found['T5, gated, stored in bf16'][layout as LayoutName] = modelStep(new T5Model<boolean>({ ...smooth, paramDType: 'bf16' }), place);
+    if (tp === 1) found['T5, gated, on one rank'].alone = modelStep(new T5Model<boolean>(smooth), place);
     found['T5, gated, a head of its own, dropout'][layout as LayoutName] = modelStep(
       new T5Model<boolean>({ ...sizes, ...gated, ...place }),
       place,
