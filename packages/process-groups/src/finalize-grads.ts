@@ -72,11 +72,15 @@ function addTied(parameters: readonly Parameter[]): void {
   }
 }
 
+/** Copies in other roles stand elsewhere in each rank's list; by the names of group and copy all ranks meet in one order. */
 function sumShared(parameters: readonly Parameter[], ctx: ParallelContext): void {
-  for (const parameter of parameters) {
-    if (parameter.meta.sharedOver === undefined || parameter.tiedTo !== undefined) continue;
-    sumOver(ctx.group(parameter.meta.sharedOver), [parameter], parameter.sharedName ?? parameter.name);
-  }
+  const shared = parameters.flatMap((parameter) => {
+    const { meta, tiedTo, sharedName: name = parameter.name } = parameter;
+    return meta.sharedOver === undefined || tiedTo !== undefined ? [] : [{ parameter, over: meta.sharedOver, name }];
+  });
+  const order = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+  shared.sort((a, b) => order(a.over, b.over) || order(a.name, b.name));
+  for (const { parameter, over, name } of shared) sumOver(ctx.group(over), [parameter], name);
 }
 
 /** One all-reduce over the gradients of several parameters, packed into one tensor. A missing gradient counts as zero. */

@@ -48,7 +48,7 @@ export interface DecoderLayerOptions<SP extends boolean = false> extends LayerDT
   readonly mlpOutputInit?: InitRule | undefined;
   /** Whether the residual stream and what the encoder made are cut along their sequences; false by default. */
   readonly sequenceParallel?: SP | undefined;
-  /** Parts whose results backward makes again instead of keeping them, both attentions alike; none by default. Gradients have the same bits. */
+  /** Parts whose results backward makes again instead of keeping, of both attentions; none by default. Gradients have the same bits. */
   readonly recompute?: readonly RecomputedPart[] | undefined;
 }
 

@@ -30,6 +30,10 @@ export interface RelativePositionBiasOptions extends RelativeBuckets {
   readonly init?: InitRule;
   /** What it is stored in; f32 by default. */
   readonly paramDType?: ParamDType | undefined;
+  /** Group over which copies sum their gradients, such as the stages that hold one; none by default. */
+  readonly sharedOver?: string | undefined;
+  /** Whether this copy counts in norms and is stored; true by default. */
+  readonly isPrimary?: boolean;
 }
 
 /**
@@ -60,13 +64,14 @@ export class RelativePositionBias extends Module {
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
   constructor(options: RelativePositionBiasOptions) {
     super();
-    const { numAttentionHeads, tpGroup, init = { kind: 'normal', std: 0.02 }, paramDType: dtype, ...buckets } = options;
+    const { numAttentionHeads, tpGroup, init = { kind: 'normal', std: 0.02 }, paramDType: dtype, ...rest } = options;
+    const { sharedOver, isPrimary = true, ...buckets } = rest;
     const { numBuckets = 32 } = buckets;
     const layer = 'RelativePositionBias';
     requireDTypes(layer, { paramDType: dtype });
     requireBuckets(layer, buckets);
     const heads = divideOverRanks({ layer, option: 'numAttentionHeads', size: numAttentionHeads, tpGroup });
-    const meta = shardedMeta({ globalShape: [numBuckets, numAttentionHeads], dim: 1, tpGroup });
+    const meta = { ...shardedMeta({ globalShape: [numBuckets, numAttentionHeads], dim: 1, tpGroup }), sharedOver, isPrimary };
     this.weight = new Parameter({ shape: [numBuckets, heads], dtype, init, placement: shardPlacement('hidden', tpGroup), meta });
     this.buckets = buckets;
   }

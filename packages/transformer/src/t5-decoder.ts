@@ -21,31 +21,34 @@ export interface T5DecoderInputs<SP extends boolean = false> extends CrossAttent
 export class T5Decoder<SP extends boolean = false> extends Module {
   /** Biases of the scores of all self-attentions. */
   readonly relativeBias: RelativePositionBias;
-  /** Layers by their number. */
+  /** Layers of this stage, by their number in the stack. */
   readonly layers: Map<number, DecoderLayer<SP>>;
-  /** The last norm. */
-  readonly finalNorm: RMSNorm;
+  /** The last norm, on the stage that holds the last layer. */
+  readonly finalNorm: RMSNorm | undefined;
   private readonly layerOptions: DecoderLayerOptions<SP>;
   private readonly blocks: readonly LayerBlock[];
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
-  constructor({ numLayers, layer, norm, buckets, blocks = layerBlocks('T5Decoder', numLayers, undefined) }: T5StackOptions<SP>) {
+  constructor(options: T5StackOptions<SP>) {
     super();
+    const { numLayers, layer, norm, buckets, layers = Array.from({ length: numLayers }, (_, number) => number) } = options;
     this.relativeBias = new RelativePositionBias({ ...buckets, bidirectional: false });
-    this.layers = new Map(Array.from({ length: numLayers }, (_, number) => [number, new DecoderLayer<SP>(layer)]));
-    this.finalNorm = new RMSNorm(norm);
+    this.layers = new Map(layers.map((number) => [number, new DecoderLayer<SP>(layer)]));
+    this.finalNorm = this.layers.has(numLayers - 1) ? new RMSNorm(norm) : undefined;
     this.layerOptions = layer;
-    this.blocks = blocks;
+    this.blocks = options.blocks ?? layerBlocks('T5Decoder', layers.length, undefined);
   }
 
-  /** Embedded tokens `[s, b, h]` to the same shape. */
+  /** Embedded tokens `[s, b, h]`, or what the stage before made of them, to the same shape. */
   override forward(x: Tensor<Residual<SP>>, { memory, length, ...segments }: T5DecoderInputs<SP>): Tensor<Residual<SP>> {
     const { hiddenDropout: p = 0 } = this.layerOptions;
     const firstToken = firstTokenOf(x, this.layerOptions);
-    const dropped: AnyTensor = dropout(x, { p, site: 'embedding', firstToken }); // [s, b, h]
+    const first: AnyTensor = this.layers.has(0) ? dropout(x, { p, site: 'embedding', firstToken }) : x; // [s, b, h]
     const bias = this.relativeBias.call(length, length); // [a / t, s, s]
-    const hidden = throughBlocks({ layers: this.layers.values(), blocks: this.blocks, run }, dropped, { memory, bias, ...segments }); // [s, b, h]
-    return dropout(this.finalNorm.call(hidden), { p, site: 'finalNorm', firstToken }); // [s, b, h]
+    const stack = { layers: this.layers.values(), blocks: this.blocks, run };
+    const hidden = throughBlocks(stack, first, { memory, bias, ...segments }); // [s, b, h]
+    if (this.finalNorm === undefined) return hidden;
+    return dropout(this.finalNorm.call(hidden as Tensor<Residual<SP>>), { p, site: 'finalNorm', firstToken }); // [s, b, h]
   }
 }
 

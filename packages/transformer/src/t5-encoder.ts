@@ -13,31 +13,33 @@ import { TransformerLayer } from './transformer-layer.ts';
 export class T5Encoder<SP extends boolean = false> extends Module {
   /** Biases of the scores of all layers. */
   readonly relativeBias: RelativePositionBias;
-  /** Layers by their number. */
+  /** Layers of this stage, by their number in the stack. */
   readonly layers: Map<number, TransformerLayer<SP>>;
-  /** The last norm. */
-  readonly finalNorm: RMSNorm;
+  /** The last norm, on the stage that holds the last layer. */
+  readonly finalNorm: RMSNorm | undefined;
   private readonly layerOptions: DecoderLayerOptions<SP>;
   private readonly blocks: readonly LayerBlock[];
 
   /** @throws ConfigError INDIVISIBLE, INVALID_OPTION */
-  constructor({ numLayers, layer, norm, buckets, blocks = layerBlocks('T5Encoder', numLayers, undefined) }: T5StackOptions<SP>) {
+  constructor(options: T5StackOptions<SP>) {
     super();
+    const { numLayers, layer, norm, buckets, layers = Array.from({ length: numLayers }, (_, number) => number) } = options;
     this.relativeBias = new RelativePositionBias({ ...buckets, bidirectional: true });
     const made = () => new TransformerLayer<SP>({ ...layer, causal: false });
-    this.layers = new Map(Array.from({ length: numLayers }, (_, number) => [number, made()]));
-    this.finalNorm = new RMSNorm(norm);
+    this.layers = new Map(layers.map((number) => [number, made()]));
+    this.finalNorm = this.layers.has(numLayers - 1) ? new RMSNorm(norm) : undefined;
     this.layerOptions = layer;
-    this.blocks = blocks;
+    this.blocks = options.blocks ?? layerBlocks('T5Encoder', layers.length, undefined);
   }
 
-  /** Embedded tokens `[s, b, h]` of a sequence of `length` s, to the same shape. */
+  /** Embedded tokens `[s, b, h]` of a sequence of `length` s, or what the stage before made of them, to the same shape. */
   override forward(x: Tensor<Residual<SP>>, length: number, segments?: AnyTensor): Tensor<Residual<SP>> {
     const { hiddenDropout: p = 0 } = this.layerOptions;
     const firstToken = firstTokenOf(x, this.layerOptions);
-    const dropped: AnyTensor = dropout(x, { p, site: 'embedding', firstToken }); // [s, b, h]
+    const first: AnyTensor = this.layers.has(0) ? dropout(x, { p, site: 'embedding', firstToken }) : x; // [s, b, h]
     const bias = this.relativeBias.call(length, length); // [a / t, s, s]
-    const hidden = throughLayers({ layers: this.layers.values(), blocks: this.blocks }, dropped, { bias, segments }); // [s, b, h]
-    return dropout(this.finalNorm.call(hidden), { p, site: 'finalNorm', firstToken }); // [s, b, h]
+    const hidden = throughLayers({ layers: this.layers.values(), blocks: this.blocks }, first, { bias, segments }); // [s, b, h]
+    if (this.finalNorm === undefined) return hidden;
+    return dropout(this.finalNorm.call(hidden as Tensor<Residual<SP>>), { p, site: 'finalNorm', firstToken }); // [s, b, h]
   }
 }

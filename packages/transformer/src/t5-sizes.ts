@@ -7,11 +7,15 @@ import type { LayerNormModuleOptions } from './layer-norm.ts';
 import { type LayerBlock, layerBlocks, recomputedPartsOf } from './recompute-plan.ts';
 import type { RelativePositionBiasOptions } from './relative-position-bias.ts';
 import type { T5ModelOptions } from './t5-options.ts';
+import { t5PlaceOf } from './t5-place.ts';
+import { tiedOver } from './tied-head.ts';
 
-/** What a stack of a T5 model is made of. */
+/** What a stage's part of a stack of a T5 model is made of. */
 export interface T5StackOptions<SP extends boolean = false> {
-  /** Number of layers. */
+  /** Number of layers over all stages. */
   readonly numLayers: number;
+  /** Those of this stage, by their number; all by default. */
+  readonly layers?: readonly number[];
   /** Their blocks; each by itself, and none run again, by default. */
   readonly blocks?: readonly LayerBlock[];
   /** Each layer. */
@@ -31,10 +35,7 @@ export function t5SizesOf<SP extends boolean>(given: T5ModelOptions<SP>) {
   requireSizes(model, { hiddenSize, numLayers, numDecoderLayers, numAttentionHeads });
   requireDropoutRates(model, { hiddenDropout, attentionDropout });
   if (!(initFactor >= 0)) throw new ConfigError('INVALID_OPTION', `${model}: initFactor is ${initFactor}. Use a number of at least 0.`);
-  if (ctx.pp.size > 1) {
-    const sentence = `${model}: a pipeline of ${ctx.pp.size} stages cannot hold an encoder and a decoder. Use pipelineModelParallelSize 1.`;
-    throw new ConfigError('INVALID_OPTION', sentence, { fields: { pipelineModelParallelSize: ctx.pp.size } });
-  }
+  const place = t5PlaceOf(model, { ctx, numLayers, numDecoderLayers });
   const headDim = headDimOf(model, given);
   const drawn = (fanIn: number): InitRule => ({ kind: 'normal', std: initFactor / Math.sqrt(fanIn) });
   const shared = { tpGroup: ctx.tp, sequenceParallel, paramDType, computeDType };
@@ -55,11 +56,13 @@ export function t5SizesOf<SP extends boolean>(given: T5ModelOptions<SP>) {
     mlpOutputInit: drawn(ffnHiddenSize),
     recompute: [...recomputedPartsOf(model, given.recompute)],
   };
-  const blocksOf = (count: number) => layerBlocks(model, count, given.recompute);
+  const held = (layers: readonly number[]) => ({ layers, blocks: layerBlocks(model, layers.length, given.recompute) });
+  // Every stage holds both tables, used or not, so that their gradients are sums over the pipeline; the first stage's copies count.
+  const copies = ctx.pp.size > 1 ? { sharedOver: 'pp', isPrimary: place.isFirst } : {};
   const stack = {
     layer,
     norm: { hiddenSize, eps: layerNormEps, sequenceParallel: sequenceParallel === true, paramDType },
-    buckets: { numAttentionHeads, tpGroup: ctx.tp, init: drawn(hiddenSize), paramDType, numBuckets, maxDistance },
+    buckets: { numAttentionHeads, tpGroup: ctx.tp, init: drawn(hiddenSize), paramDType, numBuckets, maxDistance, ...copies },
   };
   return {
     vocabSize,
@@ -67,7 +70,9 @@ export function t5SizesOf<SP extends boolean>(given: T5ModelOptions<SP>) {
     tiedHead,
     hiddenSize,
     words: { ...shared, vocabSize, hiddenSize, init: drawn(1) },
-    encoder: { ...stack, numLayers, blocks: blocksOf(numLayers) },
-    decoder: { ...stack, numLayers: numDecoderLayers, blocks: blocksOf(numDecoderLayers) },
+    place,
+    tied: tiedHead ? tiedOver(ctx.pp.size, 'embedding.weight') : {},
+    encoder: { ...stack, numLayers, ...held(place.encoder) },
+    decoder: { ...stack, numLayers: numDecoderLayers, ...held(place.decoder) },
   };
 }

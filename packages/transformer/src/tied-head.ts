@@ -4,9 +4,9 @@ import { vocabParallelWeight, type VocabParallelWeightOptions, type VocabShard }
 // Both ends of a pipeline draw the tied weight under this name, whatever the path of the model.
 const tiedName = 'embedding.wordEmbeddings.weight';
 
-/** How the two uses of a tied word embedding know of each other in a pipeline of so many stages. */
-export function tiedOver(stages: number): Pick<VocabParallelWeightOptions, 'sharedName' | 'sharedOver'> {
-  return { sharedName: tiedName, sharedOver: stages > 1 ? 'embedding' : undefined };
+/** How the two uses of a tied word embedding know of each other in a pipeline of so many stages, by the name of the first. */
+export function tiedOver(stages: number, sharedName = tiedName): Pick<VocabParallelWeightOptions, 'sharedName' | 'sharedOver'> {
+  return { sharedName, sharedOver: stages > 1 ? 'embedding' : undefined };
 }
 
 /** The head's weight where it is tied: a second use of `words` on one stage, a copy of it on two. */

@@ -75,7 +75,20 @@ describe('a T5 model', () => {
       (change: object, place = {}) =>
       () =>
         new T5Model({ ctx: describedPlace(place), ...sizes, ...change });
-    expect(build({}, { pipelineModelParallelSize: 2 })).toThrow(/a pipeline of 2 stages cannot hold .* Use pipelineModelParallelSize 1\./);
+    const three = build({ numLayers: 1 }, { pipelineModelParallelSize: 3 });
+    expect(three).toThrow(
+      'T5Model: numLayers 1 and numDecoderLayers 1 are 2 layers, which do not divide by pipelineModelParallelSize 3. Make them a multiple of 3',
+    );
+    const chunks = { pipelineModelParallelSize: 2, virtualPipelineModelParallelSize: 2 };
+    expect(build({}, chunks)).toThrow('T5Model: stages of 2 chunks would each need a copy of the biases of distances. Use one chunk to a');
+    const stage = build({}, { pipelineModelParallelSize: 2 })();
+    const part = 'this stage holds a part of the model. Call the model itself, or use pipelineModelParallelSize 1.';
+    expect(() => stage.encode(column(1))).toThrow(`T5Model.encode: ${part}`);
+    expect(() => stage.decode(column(1), zeros([1, 1, 16]))).toThrow(`T5Model.decode: ${part}`);
+    expect(() => stage.activationShape([5, 1])).toThrow(
+      /T5Model\.activationShape: .* Give runSchedule an activationShape that passes it as well/,
+    );
+    expect(stage.activationShape([5, 2], [3, 2])).toEqual([8, 2, 16]);
     expect(build({}, { tensorModelParallelSize: 8 })).toThrow(/numAttentionHeads 4 is not divisible by tensorModelParallelSize 8\./);
     expect(build({ headDim: undefined, numAttentionHeads: 3 })).toThrow('T5Model: hiddenSize 16 is not divisible by numAttentionHeads 3.');
     expect(build({ numBuckets: 6 })).toThrow('RelativePositionBias: numBuckets is 6. Use a multiple of 4, such as 32.');
