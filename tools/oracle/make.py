@@ -25,6 +25,7 @@ import philox
 import rotary
 import shaping
 import t5
+import turned
 from case import SEED
 from golden_file import GOLDEN, write_json, write_manifest
 
@@ -56,6 +57,7 @@ def main() -> None:
     llama.write()
     bert.write()
     t5.write()
+    turned.write()
     write_manifest({"made by": "tools/oracle/make.py", "seed": SEED, "torch": torch.__version__, "numpy": np.__version__, "gpt": facts})
 
 
