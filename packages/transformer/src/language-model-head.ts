@@ -4,12 +4,12 @@ import {
   type ComputeDType,
   type ComputeOptions,
   type CrossEntropyOptions,
-  linear,
   Module,
   type Parameter,
   type Tensor,
 } from '@megatron-ts/tensor';
 import {
+  columnLinear,
   type Region,
   type Residual,
   tensorParallelRegion,
@@ -39,6 +39,7 @@ export class LanguageModelHead<SP extends boolean = false> extends Module {
   /** `[v / t, h]`. */
   readonly weight: Parameter<VocabShard>;
   private readonly region: Region<Residual<SP>>;
+  private readonly isCut: boolean;
   private readonly compute: ComputeOptions;
   private readonly vocabulary: Partial<Vocabulary> & { readonly tpGroup: ProcessGroup };
   private readonly loss: CrossEntropyOptions;
@@ -47,18 +48,21 @@ export class LanguageModelHead<SP extends boolean = false> extends Module {
     super();
     this.weight = weight;
     this.region = tensorParallelRegion(tpGroup, sequenceParallel);
+    this.isCut = sequenceParallel === true;
     this.compute = { computeDType };
     this.vocabulary = { tpGroup, vocabMultiple, ...(vocabSize === undefined ? {} : { vocabSize }) };
     this.loss = loss;
   }
 
-  /** `hidden` `[s, b, h]` to `[s, b, v / t]`. */
+  /** `hidden` `[s, b, h]` to `[s, b, v / t]`. Backward sums the gradient of `hidden` beside computing that of the weight. */
   override forward(hidden: Tensor<Residual<SP>>): Tensor<VocabShard>;
   /** With `targets` (i32) `[s, b]`, the loss of each token without ever holding all logits: `[s, b]`. */
   override forward(hidden: Tensor<Residual<SP>>, targets: Tensor): Tensor;
   override forward(hidden: Tensor<Residual<SP>>, targets?: Tensor): AnyTensor {
+    const { weight, compute, vocabulary, isCut: sequenceParallel } = this;
+    if (targets === undefined)
+      return columnLinear(hidden as AnyTensor, weight, { tpGroup: vocabulary.tpGroup, sequenceParallel, ...compute }); // [s, b, v / t]
     const whole = this.region.enter(hidden); // [s, b, h]
-    if (targets === undefined) return linear(whole, this.weight, undefined, this.compute); // [s, b, v / t]
-    return vocabParallelLinearCrossEntropy(whole, this.weight, targets, { ...this.vocabulary, ...this.compute, ...this.loss }); // [s, b]
+    return vocabParallelLinearCrossEntropy(whole, weight, targets, { ...vocabulary, ...compute, ...this.loss }); // [s, b]
   }
 }

@@ -11,11 +11,11 @@ import {
   wholeTensor,
 } from '@megatron-ts/tensor';
 import {
-  type Region,
+  columnLinear,
+  type ColumnLinearOptions,
   replicatedMeta,
   type Residual,
   shardPlacement,
-  tensorParallelRegion,
   vocabRange,
   type VocabShard,
 } from '@megatron-ts/tensor-parallel';
@@ -59,8 +59,7 @@ export class MaskedLanguageHead<SP extends boolean = false> extends Module {
   readonly weight: Parameter<VocabShard>;
   /** `[v / t]`. */
   readonly bias: Parameter<VocabShard>;
-  private readonly region: Region<Residual<SP>>;
-  private readonly computeDType: ComputeDType | undefined;
+  private readonly options: ColumnLinearOptions;
 
   /** @throws ConfigError INVALID_OPTION */
   constructor(options: MaskedLanguageHeadOptions<SP>) {
@@ -75,15 +74,14 @@ export class MaskedLanguageHead<SP extends boolean = false> extends Module {
     const rectangles = [{ globalOffset: [start], localOffset: [0], extent: [end - start] }];
     const meta = { ...wholeTensor([vocabSize]), logical: [{ suffix: '', globalShape: [vocabSize], rectangles }], shardedOver: ['tp'] };
     this.bias = new Parameter({ shape: [end - start], dtype: paramDType, placement: shardPlacement('vocab', tpGroup), meta });
-    this.region = tensorParallelRegion(tpGroup, sequenceParallel);
-    this.computeDType = computeDType;
+    this.options = { tpGroup, sequenceParallel: sequenceParallel === true, computeDType };
   }
 
-  /** `hidden` `[s, b, h]` to `[s, b, v / t]`. */
+  /** `hidden` `[s, b, h]` to `[s, b, v / t]`. Backward sums the gradient of what stands before the weight beside computing the weight's. */
   override forward(hidden: Tensor<Residual<SP>>): Tensor<VocabShard> {
-    const compute = { computeDType: this.computeDType };
-    const product: AnyTensor = linear(hidden as AnyTensor, this.transform, undefined, compute); // [s, b, h]
-    const normed = this.norm.call(biasGelu<Replicated>(product, this.transformBias)) as AnyTensor; // [s, b, h]
-    return linear(this.region.enter(normed), this.weight, this.bias, compute); // [s, b, v / t]
+    const { computeDType } = this.options;
+    const product: AnyTensor = linear(hidden as AnyTensor, this.transform, undefined, { computeDType }); // [s, b, h]
+    const normed: AnyTensor = this.norm.call(biasGelu<Replicated>(product, this.transformBias)); // [s, b, h]
+    return columnLinear(normed, this.weight, { ...this.options, bias: this.bias }) as AnyTensor; // [s, b, v / t]
   }
 }

@@ -103,6 +103,31 @@ describe('a pooler on two ranks', () => {
   });
 });
 
+describe('the product of a head', () => {
+  const wholeHeads = ['language model, false', 'masked, false'];
+  const cutHeads = ['language model, true', 'masked, true'];
+
+  it.each([...wholeHeads, ...cutHeads])('has the bits of its mapping and its product one after the other: %s', (name) => {
+    for (const { heads } of ranks) {
+      const { own, apart } = heads[name] ?? {};
+      expect(own?.values.length).toBe(name.startsWith('masked') ? 8 : 3);
+      own?.values.forEach((values, i) => expectBitwise(values, apart?.values[i] ?? []));
+    }
+  });
+
+  it('sums the gradient of its input beside computing that of its weight', () => {
+    for (const { heads } of ranks) {
+      for (const name of wholeHeads) {
+        const { own, apart } = heads[name] ?? {};
+        expect(own?.order.slice(0, 3)).toEqual(['backward', 'weight gradient', 'wait for allReduce']);
+        expect(apart?.order.slice(0, 4)).toEqual(['backward', 'weight gradient', 'backward', 'wait for allReduce']);
+      }
+      for (const name of cutHeads)
+        expect(heads[name]?.own.order.slice(0, 4)).toEqual(['backward', 'wait for allGather', 'weight gradient', 'wait for reduceScatter']);
+    }
+  });
+});
+
 describe('a GPT model on two ranks against one', () => {
   it.each(['plain', 'sequence'] as const)('%s: losses, logits and all gradients are close', (name) => {
     for (const { models } of ranks) {
