@@ -353,7 +353,7 @@ export const placementMistakes: readonly PlacementMistake[] = [
     inBackward: true,
     wrong: (l) => sumOf(vocabParallelCrossEntropy(linear(l.stream(), l.words.weight as Any) as Any, tokens(), l.ctx.tp)),
     right: (l) => sumOf(vocabParallelCrossEntropy(l.logits(l.stream()), tokens(), l.ctx.tp)),
-    says: /of reduceFromTensorParallelRegion in words.*arrives for a value that is partial sum over tp: it would be summed again.*copyToTens/,
+    says: /of reduceFromTensorParallelRegion in words.*for a value that is partial sum over tp: it would be summed again.*copyToTens/,
   },
   {
     name: 'a norm of a cut sequence does not say that its gradient is a summand',

@@ -5,7 +5,7 @@ import { type AxisPlacement, described, misplaced, over, place, placed, replicat
 /** A collective as the placement checker sees it. */
 export interface PlacedCollective {
   /** Name in errors. */
-  readonly op: 'allReduce' | 'allGather' | 'reduceScatter';
+  readonly op: 'allReduce' | 'allGather' | 'reduceScatter' | 'broadcast';
   /** Axis of the mesh whose ranks take part: the name of the group. */
   readonly axis: string;
   /** How summands become one; sum by default. */
@@ -38,7 +38,7 @@ export function placeCollective(output: AnyTensor, input: AnyTensor, { op, axis,
       );
     },
   };
-  place(output, { ...given.layout, [axis]: next[op]() });
+  place(output, { ...given.layout, [axis]: op === 'broadcast' ? replicated : next[op]() });
 }
 
 interface Reducing {
