@@ -67,6 +67,37 @@ export interface CudaLibrary {
   refusal?: string
 }
 
+/** What the device of this thread was asked for; none for the CPU. */
+export declare function deviceStats(): DeviceStats | null
+
+/** What a device was asked for since it was opened, and its memory. */
+export interface DeviceStats {
+  /** Such as `cuda:0`. */
+  name: string
+  /** Bytes that live tensors asked for. */
+  liveBytes: number
+  /** The most that `liveBytes` has been since the last `resetPeak`. */
+  peakBytes: number
+  /** Live bytes of parameters, gradients, optimizer, activations, workspace, communication. */
+  liveByCategory: Array<number>
+  /** The most of each since the last `resetPeak`. */
+  peakByCategory: Array<number>
+  /** Blocks that live. */
+  liveBlocks: number
+  /** Blocks given out. */
+  allocations: number
+  /** Bytes that the driver keeps and nobody uses. */
+  cachedBytes: number
+  /** Kernels launched. */
+  launches: number
+  /** Matrix products. */
+  products: number
+  /** Tensors and numbers that were copied to the host: where the host waits for the device. */
+  reads: number
+  /** How often the host had to wait. */
+  synchronizations: number
+}
+
 /** From now on this process is killed when its parent ends; an error when the parent, whose process id may be passed, has ended. */
 export declare function dieWithParent(parent?: number | undefined | null): void
 
@@ -191,7 +222,7 @@ export declare function mpiDoctor(): MpiDiagnosis
 /** Sets the counts of a group to 0. */
 export declare function resetGroupCounts(group: number): void
 
-/** Counts the peaks anew from what is live now. */
+/** Counts the peaks anew from what is live now, on the CPU and on this thread's device. */
 export declare function resetPeak(): void
 
 /** Tells that the threads of all ranks of this host are more than its cores. */
@@ -206,8 +237,14 @@ export declare function stopRequested(): number
 /** How many threads share an operation. */
 export declare function threads(): number
 
-/** Gives free memory back to the system. */
+/** Gives free memory back to the system, and that of this thread's device back to it. */
 export declare function trimCache(): void
+
+/** Lets this thread's new tensors lie on the CPU again; those on a device stay there. */
+export declare function useCpu(): void
+
+/** Opens a CUDA device; this thread's new tensors lie on it from now on. */
+export declare function useDevice(index: number): void
 
 /** Why a world failed. */
 export interface WorldFailure {

@@ -1,7 +1,9 @@
 //! Memory, threads and CPU of the engine.
 
+use crate::accelerator::thrown;
 use crate::{faults, tensors};
 use kernels::{pool, simd};
+use napi::Error;
 use napi_derive::napi;
 
 /// Native memory of this process; handles are those of this thread.
@@ -53,16 +55,18 @@ pub fn counted_faults() -> f64 {
     faults::counted() as f64
 }
 
-/// Counts the peaks anew from what is live now.
+/// Counts the peaks anew from what is live now, on the CPU and on this thread's device.
 #[napi(catch_unwind)]
-pub fn reset_peak() {
+pub fn reset_peak() -> Result<(), Error<String>> {
     storage::reset_peak();
+    tensors::current_device().map_or(Ok(()), |on| on.reset_peak()).map_err(thrown)
 }
 
-/// Gives free memory back to the system.
+/// Gives free memory back to the system, and that of this thread's device back to it.
 #[napi(catch_unwind)]
-pub fn trim_cache() {
+pub fn trim_cache() -> Result<(), Error<String>> {
     storage::trim_cache();
+    tensors::current_device().map_or(Ok(()), |on| on.trim_cache()).map_err(thrown)
 }
 
 /// Sets how many threads share an operation, the caller included; results do not depend on it.

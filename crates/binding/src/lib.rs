@@ -1,5 +1,6 @@
 //! What JavaScript sees: `#[napi]` exports and the raw hot operations, nothing else.
 
+mod accelerator;
 mod comm;
 mod dispatch;
 mod doctor;

@@ -1,7 +1,9 @@
 //! Looks at whole tensors and random fills: not on the hot path.
 
-use crate::hot_op::Failure;
+use crate::accelerator::thrown;
+use crate::ops::on_host;
 use crate::tensors::{span, whole};
+use device::{accelerator_of, ops};
 use kernels::layout::Layout;
 use kernels::random::{self, Distribution};
 use napi::Error;
@@ -22,16 +24,10 @@ pub struct Moments {
     pub inf: f64,
 }
 
-/// The error that JavaScript sees, with the same codes as raw operations give.
-fn thrown(message: String) -> Error<String> {
-    let failure = Failure::from(message);
-    Error::new(failure.code.to_string_lossy().into_owned(), failure.message)
-}
-
 /// The summary of a tensor of any type.
 #[napi(catch_unwind)]
 pub fn moments(h: u32) -> Result<Moments, Error<String>> {
-    let found = span("moments", h).and_then(|span| kernels::moments::moments(&span)).map_err(thrown)?;
+    let found = span("moments", h).and_then(on_host).and_then(|span| kernels::moments::moments(&span)).map_err(thrown)?;
     Ok(Moments { min: found.min, max: found.max, mean: found.mean, nan: found.nan as f64, inf: found.inf as f64 })
 }
 
@@ -47,7 +43,10 @@ pub fn fill_random(h: u32, kind: u32, a: f64, b: f64, layout: &[f64], key0: u32,
             _ => return Err(format!("fillRandom: kind {kind} is unknown. Use 0 for uniform, 1 for normal.")),
         };
         let target = span("fillRandom", h)?;
-        random::fill_random(&target, distribution, &places(layout)?, [key0, key1])
+        match accelerator_of(&target) {
+            Some(on) => ops::random::fill_random(on, &target, distribution, &places(layout)?, [key0, key1]),
+            None => random::fill_random(&target, distribution, &places(layout)?, [key0, key1]),
+        }
     };
     fill().map_err(thrown)
 }

@@ -1,13 +1,16 @@
 //! The tensors that this thread's JavaScript holds, and how operations reach them.
 
 use crate::dispatch::refused;
+use device::Accelerator;
 use kernels::cast;
 use kernels::gemm::{Values, ValuesMut};
 use std::cell::RefCell;
+use std::sync::Arc;
 use storage::{DType, Element, Slab, Span, not_live};
 
 thread_local! {
     static SLAB: RefCell<Slab> = RefCell::default();
+    static DEVICE: RefCell<Option<Arc<Accelerator>>> = const { RefCell::new(None) };
 }
 
 /// The span behind a handle; `op` is named in the sentence when it is not live.
@@ -18,6 +21,16 @@ pub fn span(op: &str, handle: u32) -> Result<Span, String> {
 /// The span behind a handle, None for handle 0.
 pub fn optional(op: &str, handle: u32) -> Result<Option<Span>, String> {
     if handle == 0 { Ok(None) } else { span(op, handle).map(Some) }
+}
+
+/// Where this thread's new tensors lie; None for the CPU.
+pub fn current_device() -> Option<Arc<Accelerator>> {
+    DEVICE.with_borrow(Clone::clone)
+}
+
+/// Lets this thread's new tensors lie there from now on.
+pub fn set_current_device(device: Option<Arc<Accelerator>>) {
+    DEVICE.set(device);
 }
 
 /// A handle for a span.
@@ -47,6 +60,9 @@ pub fn build(dtype: DType, len: usize, write: impl FnOnce(&Span) -> Result<(), S
 pub fn apart(target: &Span, source: Span) -> Result<Span, String> {
     if !source.overlaps(target) {
         return Ok(source);
+    }
+    if target.is_remote() {
+        return device::apart(target, source);
     }
     let copy = Span::new(source.dtype(), source.len())?;
     // SAFETY: the copy is new: nobody else reads or writes it.
@@ -92,9 +108,10 @@ pub unsafe fn values_mut(span: &Span) -> Result<ValuesMut<'_>, String> {
     }
 }
 
-/// A vector that goes with every row: itself in f32, or widened from bf16.
+/// A vector that goes with every row: itself in f32, or widened from bf16. Operations of a device do that themselves.
 pub fn vector(span: Span) -> Result<Span, String> {
     match span.dtype() {
+        _ if span.is_remote() => Ok(span),
         DType::F32 => Ok(span),
         DType::BF16 => {
             let wide = Span::new(DType::F32, span.len())?;

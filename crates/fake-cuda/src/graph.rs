@@ -28,6 +28,12 @@ pub enum Action {
         value: u8,
         bytes: usize,
     },
+    /// Words of 32 bits.
+    FillWords {
+        to: u64,
+        value: u32,
+        words: usize,
+    },
     /// Begins, or ends, the life of memory of the graph.
     Live(u64, bool),
 }
@@ -77,6 +83,7 @@ fn perform(action: Action) {
         match action {
             Action::Copy { to, from, bytes } => host(to).copy_from(host(from), bytes),
             Action::Fill { to, value, bytes } => host(to).write_bytes(value, bytes),
+            Action::FillWords { to, value, words } => (0..words).for_each(|at| host(to).cast::<u32>().add(at).write_unaligned(value)),
             Action::Nothing | Action::Live(..) => {}
         }
     }

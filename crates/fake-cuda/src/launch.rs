@@ -1,5 +1,7 @@
-//! Modules and launches: a module is the text that the fake NVRTC made, and holds every function whose name stands in it.
+//! Modules and launches: a module is the text that the fake NVRTC made, and holds every function whose name stands in it. A launch is
+//! written down with its arguments, and done where the module has a library for the host.
 
+use crate::arguments::Parameters;
 use crate::graph::{self, Action};
 use crate::state::{ILLEGAL_ADDRESS, INVALID_VALUE, NOT_FOUND, SUCCESS, call, give};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
@@ -32,20 +34,49 @@ pub unsafe extern "C" fn cuModuleUnload(module: *mut c_void) -> u32 {
     })
 }
 
-/// The name of a function is its handle; it is never freed.
-///
+/// What launches a kernel on the host; nothing where kernels are only written down.
+#[cfg(target_os = "linux")]
+type Launcher = Option<crate::host::Launcher>;
+#[cfg(not(target_os = "linux"))]
+type Launcher = ();
+
+/// A function: its address is its handle, and it is never freed.
+struct Function {
+    name: String,
+    parameters: Option<Parameters>,
+    launcher: Launcher,
+}
+
+#[cfg(target_os = "linux")]
+fn launcher_of(text: &str, name: &str) -> Launcher {
+    let library = text.lines().nth(1).and_then(|line| line.strip_prefix("library "))?;
+    crate::host::launcher(library, name)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn launcher_of(_text: &str, _name: &str) -> Launcher {}
+
+/// # Safety
+/// The handle is that of a function.
+unsafe fn seen<'a>(function: *mut c_void) -> &'a Function {
+    // SAFETY: the caller's promise.
+    unsafe { &*function.cast::<Function>() }
+}
+
 /// # Safety
 /// As above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuModuleGetFunction(function: *mut *mut c_void, module: *mut c_void, name: *const c_char) -> u32 {
     call("cuModuleGetFunction", |_| {
         // SAFETY: the module is a C string, and so is the name.
-        let (text, name) = unsafe { (CStr::from_ptr(module.cast()), CStr::from_ptr(name)) };
-        if !text.to_string_lossy().contains(&*name.to_string_lossy()) {
+        let (text, name) = unsafe { (CStr::from_ptr(module.cast()).to_string_lossy(), CStr::from_ptr(name).to_string_lossy()) };
+        if !text.contains(&*name) {
             return NOT_FOUND;
         }
+        let (launcher, parameters) = (launcher_of(&text, &name), Parameters::of(&text, &name));
+        let made = Function { launcher, parameters, name: name.into_owned() };
         // SAFETY: the caller's promise.
-        unsafe { give(function, name.to_owned().into_raw().cast()) }
+        unsafe { give(function, Box::into_raw(Box::new(made)).cast()) }
     })
 }
 
@@ -54,8 +85,8 @@ pub unsafe extern "C" fn cuModuleGetFunction(function: *mut *mut c_void, module:
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuFuncSetAttribute(function: *mut c_void, attribute: c_uint, value: c_int) -> u32 {
     call("cuFuncSetAttribute", |state| {
-        // SAFETY: the handle is a name.
-        let name = unsafe { CStr::from_ptr(function.cast()) }.to_string_lossy();
+        // SAFETY: the handle is that of a function.
+        let name = &unsafe { seen(function) }.name;
         state.note(format!("attribute {attribute} of {name} is {value}"));
         SUCCESS
     })
@@ -75,18 +106,27 @@ pub unsafe extern "C" fn cuLaunchKernel(
     block_z: c_uint,
     shared: c_uint,
     stream: *mut c_void,
-    _arguments: *mut *mut c_void,
+    arguments: *mut *mut c_void,
     _extra: *mut *mut c_void,
 ) -> u32 {
     call("cuLaunchKernel", |state| {
         if [grid_x, grid_y, grid_z, block_x, block_y, block_z].contains(&0) || block_x * block_y * block_z > 1024 {
             return INVALID_VALUE;
         }
-        // SAFETY: the handle is a name.
-        let name = unsafe { CStr::from_ptr(function.cast()) }.to_string_lossy();
+        // SAFETY: the handle is that of a function.
+        let Function { name, parameters, launcher } = unsafe { seen(function) };
         let (grid, block) = (format!("{grid_x}x{grid_y}x{grid_z}"), format!("{block_x}x{block_y}x{block_z}"));
-        let line = format!("launch {name} grid {grid} block {block} shared {shared} in stream {}", stream.addr());
+        let mut line = format!("launch {name} grid {grid} block {block} shared {shared} in stream {}", stream.addr());
+        if let Some(parameters) = parameters.as_ref().filter(|_| state.settings.tells_arguments) {
+            // SAFETY: the caller's promise.
+            line += &format!(" with {}", unsafe { parameters.tell(state, arguments) });
+        }
+        let is_captured = graph::has(state, stream.addr());
         graph::ask(state, stream.addr(), line, Action::Nothing);
+        if !is_captured {
+            // SAFETY: the caller's promise: the arguments are those of the kernel.
+            unsafe { run(launcher, [grid_x, block_x, shared], arguments) };
+        }
         state.launches += 1;
         if state.launches == state.settings.sticky_at_launch {
             // As on a device: whoever launches is not told, whoever asks next is.
@@ -95,3 +135,18 @@ pub unsafe extern "C" fn cuLaunchKernel(
         SUCCESS
     })
 }
+
+/// # Safety
+/// The arguments are those of the kernel.
+#[cfg(target_os = "linux")]
+unsafe fn run(launcher: &Launcher, [grid, block, shared]: [c_uint; 3], arguments: *mut *mut c_void) {
+    if let Some(launch) = launcher {
+        // SAFETY: the caller's promise.
+        unsafe { launch(grid, block, shared, arguments) };
+    }
+}
+
+/// # Safety
+/// None is needed.
+#[cfg(not(target_os = "linux"))]
+unsafe fn run(_launcher: &Launcher, _extents: [c_uint; 3], _arguments: *mut *mut c_void) {}

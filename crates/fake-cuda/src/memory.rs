@@ -161,3 +161,13 @@ pub unsafe extern "C" fn cuMemsetD8Async(to: u64, value: u8, bytes: usize, strea
         graph::ask(state, stream.addr(), line, Action::Fill { to, value, bytes })
     })
 }
+
+/// # Safety
+/// As above.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cuMemsetD32Async(to: u64, value: c_uint, words: usize, stream: *mut c_void) -> u32 {
+    call("cuMemsetD32Async", |state| {
+        let line = format!("fill {words} words with {value} in stream {}", stream.addr());
+        graph::ask(state, stream.addr(), line, Action::FillWords { to, value, words })
+    })
+}

@@ -67,8 +67,32 @@ pub unsafe extern "C" fn nvrtcCompileProgram(program: *mut Program, count: c_int
         program.log = format!("{}(1): error: #error directive\n", program.name);
         return COMPILATION_FAILED;
     }
-    program.cubin = format!("fake cubin {words}\n{}\0", program.text).into_bytes();
-    0
+    match library_of(program, &words) {
+        Ok(library) => {
+            program.cubin = format!("fake cubin {words}\n{library}{}\0", program.text).into_bytes();
+            0
+        }
+        Err(log) => {
+            program.log = log;
+            COMPILATION_FAILED
+        }
+    }
+}
+
+/// A line that names the program for the host, where programs shall run; otherwise nothing.
+#[cfg(target_os = "linux")]
+fn library_of(program: &Program, words: &str) -> Result<String, String> {
+    let folder = state().settings.run.clone();
+    let options: Vec<&str> = words.split_whitespace().collect();
+    if folder.is_empty() {
+        return Ok(String::new());
+    }
+    crate::host::compile(&folder, &program.name, &program.text, &options).map(|library| format!("library {library}\n"))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn library_of(_program: &Program, _words: &str) -> Result<String, String> {
+    Ok(String::new())
 }
 
 /// # Safety

@@ -37,6 +37,10 @@ pub struct Settings {
     pub is_silent: bool,
     /// Where the driver's `fake_cuda_pend` lies; 0 when nobody is told.
     pub driver_pend: usize,
+    /// Where kernels that run on the host are kept; empty where they are only written down.
+    pub run: String,
+    /// Whether the arguments of launches are written down.
+    pub tells_arguments: bool,
 }
 
 impl Default for Settings {
@@ -59,6 +63,8 @@ impl Default for Settings {
             hangs: false,
             is_silent: false,
             driver_pend: 0,
+            run: String::new(),
+            tells_arguments: false,
         }
     }
 }
@@ -87,6 +93,8 @@ impl Settings {
             "hang" => self.hangs = value == "1",
             "silent" => self.is_silent = value == "1",
             "pend" => self.driver_pend = value.parse().ok()?,
+            "arguments" => self.tells_arguments = value == "1",
+            "run" => self.run = value.to_owned(),
             "fail" => {
                 let [function, status, after] = value.splitn(3, ':').collect::<Vec<_>>().try_into().ok()?;
                 self.failing = Some((function.to_owned(), status.parse().ok()?, after.parse().ok()?));

@@ -1,7 +1,7 @@
 //! Lengths of slices against the shapes that an operation was told.
 
 /// An error when `len` values are not those of `shape`.
-pub(crate) fn expect(op: &str, name: &str, len: usize, shape: &[usize]) -> Result<(), String> {
+pub fn expect(op: &str, name: &str, len: usize, shape: &[usize]) -> Result<(), String> {
     let wanted = shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
     if wanted == Some(len) {
         return Ok(());

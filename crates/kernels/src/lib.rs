@@ -15,7 +15,7 @@ pub mod disjoint;
 pub mod dropout;
 pub mod embedding;
 mod exp;
-mod extent;
+pub mod extent;
 pub mod fill;
 pub mod gather;
 pub mod gemm;

@@ -198,3 +198,36 @@ fn dtype_codes_are_those_of_javascript() {
     }
     assert!(DType::from_code(7).is_err());
 }
+
+/// Memory of a device that is none.
+struct Elsewhere;
+
+impl Remote for Elsewhere {
+    fn address(&self) -> u64 {
+        1 << 40
+    }
+
+    fn byte_len(&self) -> usize {
+        40
+    }
+
+    fn categorize(&self, _category: Category) {}
+
+    fn place(&self) -> String {
+        "elsewhere:3".to_owned()
+    }
+}
+
+#[test]
+fn memory_of_a_device_has_an_address_and_is_read_by_nobody_here() {
+    let whole = Span::of_remote(DType::F32, Box::new(Elsewhere));
+    let part = whole.alias(2, 5).unwrap();
+    assert_eq!((whole.len(), part.len(), part.is_remote(), part.as_ptr() as u64), (10, 5, true, (1 << 40) + 8));
+    assert_eq!(part.remote().map(|(memory, offset)| (memory.place(), offset)), Some(("elsewhere:3".to_owned(), 8)));
+    assert!(whole.overlaps(&part) && !part.overlaps(&whole.alias(7, 3).unwrap()));
+    let sentence = "a tensor lies on elsewhere:3, where this operation does not run. Copy it to the CPU first.";
+    assert_eq!(part.f32s().unwrap_err(), sentence);
+    assert_eq!(part.expect_host().unwrap_err(), sentence);
+    let host = Span::new(DType::F32, 0).unwrap();
+    assert!(host.remote().is_none() && host.expect_host().is_ok());
+}

@@ -92,6 +92,7 @@ export type {
   CollectiveOptions,
   ContextParts,
   Deadlines,
+  Device,
   ExchangeOptions,
   FinalizeOptions,
   GatherToRootOptions,

@@ -7,6 +7,7 @@ export { allReduce } from './all-reduce.ts';
 export { allToAll } from './all-to-all.ts';
 export type { AllToAllOptions } from './all-to-all.ts';
 export type { Backend } from './backend.ts';
+export type { Device } from './device-for.ts';
 export { barrier } from './barrier.ts';
 export { broadcast } from './broadcast.ts';
 export type { BroadcastOptions } from './broadcast.ts';

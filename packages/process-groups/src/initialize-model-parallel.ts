@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os';
 import { isMainThread } from 'node:worker_threads';
 import { askedBackend, type Backend, backendFor } from './backend.ts';
 import { deadlinesFor } from './deadlines.ts';
-import { deviceFor } from './device-for.ts';
+import { type Device, deviceFor, nameOfDevice } from './device-for.ts';
 import { launchFor } from './launch-for.ts';
 import { ParallelContext } from './parallel-context.ts';
 import { recorderPlace } from './recorder-place.ts';
@@ -26,8 +26,11 @@ export interface ModelParallelOptions {
   readonly expertModelParallelSize?: number;
   /** Seed of initial values and dropout; 1234 by default. */
   readonly seed?: number;
-  /** Where tensors live; `MEGATRON_DEVICE`, or else the CPU, which is the only one that is built. */
-  readonly device?: 'cpu';
+  /**
+   * Where tensors live; `MEGATRON_DEVICE`, or else the CPU. On a device of CUDA, `cuda` or `cuda:N`, operations are launched as the guide
+   * to CUDA devices says, for one rank.
+   */
+  readonly device?: Device | 'cuda';
   /** World ranks the mesh covers, this rank among them; all by default. */
   readonly ranks?: readonly number[];
   /**
@@ -62,6 +65,7 @@ const exitGraceMs = 10_000;
  * Joins this process's world and lays the mesh over it; the data-parallel size is what the others leave.
  * Which rank this is comes from the launcher (`megatron-ts run`, torchrun, mpirun, srun); without one it is a world of one.
  * @throws ConfigError for sizes that do not fit, all broken rules in one sentence, and for settings that contradict the launcher
+ * @throws EngineError ENGINE_REFUSED for a device that cannot be opened
  * @throws ProcessGroupError JOIN_FAILED when ranks do not arrive
  */
 export async function initializeModelParallel(options: ModelParallelOptions = {}): Promise<ParallelContext> {
@@ -79,10 +83,10 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
     ...sizes
   } = options;
   checkSeed(seed);
-  const device = deviceFor(deviceOption);
   const deadlines = deadlinesFor({ timeoutMs, slowMs, joinTimeoutMs });
   const asked = askedBackend(backend);
   const launch = launchFor(asked, { rank, worldSize });
+  const device = deviceFor(deviceOption, launch.worldSize);
   if (launch.rank === 0) for (const warning of launch.warnings) process.stderr.write(`${warning}\n`);
   const mesh = createMesh({ worldSize: launch.worldSize, ...sizes, ...(ranks === undefined ? {} : { ranks }) });
   if (!mesh.includes(launch.rank))
@@ -92,13 +96,14 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
     );
   const carrier = backendFor(asked, launch);
   prepareProcess(launch);
+  if (device.kind === 'cuda') engine.useDevice(device.index);
   const world = World.join(launch, {
     backend: carrier,
     deadlines,
     recorder: recorderPlace(launch),
     exitGraceMs: exitOnFailure ? exitGraceMs : undefined,
   });
-  return new ParallelContext({ launch, mesh, world, deadlines, seed, device });
+  return new ParallelContext({ launch, mesh, world, deadlines, seed, device: nameOfDevice(device) });
 }
 
 /** What belongs to the process: threads, signals, and its end when that of its launcher comes first. */

@@ -4,6 +4,7 @@ import type { Launch } from '@megatron-ts/launch';
 import type { Mesh } from '@megatron-ts/mesh';
 import { ambient, type AxisPlace, engine, type InitializationContext, scope, type Synchronous, tensor } from '@megatron-ts/tensor';
 import { allReduce } from './all-reduce.ts';
+import type { Device } from './device-for.ts';
 import { checkGroupRanks } from './group-ranks.ts';
 import { ProcessGroup } from './process-group.ts';
 import { checkDeadlines, type Deadlines } from './deadlines.ts';
@@ -36,7 +37,7 @@ export interface ContextParts {
   /** Seed of all draws. */
   readonly seed: number;
   /** Where tensors live. */
-  readonly device: 'cpu';
+  readonly device: Device;
 }
 
 /**
@@ -47,7 +48,7 @@ export class ParallelContext implements InitializationContext {
   /** Seed of all draws. */
   readonly seed: number;
   /** Where tensors live. */
-  readonly device: 'cpu';
+  readonly device: Device;
   /** The mesh. */
   readonly mesh: Mesh;
   /** Tensor-parallel group. */
@@ -228,12 +229,13 @@ export class ParallelContext implements InitializationContext {
     });
   }
 
-  /** Leaves all groups. Models stay usable on this rank alone. */
+  /** Leaves all groups; new tensors lie on the CPU again. Models stay usable on this rank alone, where they are. */
   async destroy(): Promise<void> {
     if (this.destroyed) return;
     this.destroyed = true;
     for (const group of this.opened) group.close();
     this.membership.release();
+    if (this.device !== 'cpu') engine.useCpu();
   }
 
   /** The same as `destroy`, for `await using`. */

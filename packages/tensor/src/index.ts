@@ -19,6 +19,8 @@ export type { DType, TensorData } from './dtype.ts';
 export { engine } from './engine.ts';
 export { philoxKey } from './initialize-values.ts';
 export { logicalViews } from './logical-views.ts';
+export { deviceStats } from './device-stats.ts';
+export type { DeviceStats } from './device-stats.ts';
 export { emptyCache, memoryStats, resetPeakMemory } from './memory.ts';
 export type { MemoryStats, MemoryUsage } from './memory.ts';
 export { categorize, inCategory, memoryCategories } from './memory-category.ts';

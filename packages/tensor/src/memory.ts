@@ -10,7 +10,10 @@ export interface MemoryUsage {
   readonly peakBytes: number;
 }
 
-/** Native memory of this process: of this rank, unless ranks are threads of one process. */
+/**
+ * Native memory of this process (of this rank, unless ranks are threads of one process) and of its device, together: a peak is then at
+ * most the sum of both.
+ */
 export interface MemoryStats extends MemoryUsage {
   /** Bytes in use by live tensors: every category but the workspace. */
   readonly liveBytes: number;
@@ -35,12 +38,29 @@ export function memoryStats(): MemoryStats {
   flushReleases();
   const { liveByCategory, peakByCategory, ...stats } = engine.memoryStats();
   const used = liveByCategory.reduce((sum, bytes) => sum + bytes, 0);
+  const device = engine.deviceStats();
   const usages = memoryCategories.map((name, code) => {
-    const usage: MemoryUsage = { liveBytes: liveByCategory[code] ?? 0, peakBytes: peakByCategory[code] ?? 0 };
-    return [name, usage] as const;
+    const liveBytes = (liveByCategory[code] ?? 0) + (device?.liveByCategory[code] ?? 0);
+    const peakBytes = (peakByCategory[code] ?? 0) + (device?.peakByCategory[code] ?? 0);
+    return [name, { liveBytes, peakBytes }] as const;
   });
   const byCategory = Object.fromEntries(usages) as Record<MemoryCategory, MemoryUsage>;
-  return { ...stats, cachedBytes: stats.reservedBytes - used, byCategory };
+  const host = { ...stats, cachedBytes: stats.reservedBytes - used, byCategory };
+  return device === null ? host : withDevice(host, device);
+}
+
+type OfDevice = NonNullable<ReturnType<typeof engine.deviceStats>>;
+
+function withDevice(host: MemoryStats, device: OfDevice): MemoryStats {
+  const used = device.liveByCategory.reduce((sum, bytes) => sum + bytes, 0);
+  return {
+    ...host,
+    liveBytes: host.liveBytes + device.liveBytes,
+    peakBytes: host.peakBytes + device.peakBytes,
+    reservedBytes: host.reservedBytes + used + device.cachedBytes,
+    cachedBytes: host.cachedBytes + device.cachedBytes,
+    allocations: host.allocations + device.allocations,
+  };
 }
 
 /** Starts a new measurement of all peaks. */

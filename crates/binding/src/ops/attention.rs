@@ -1,13 +1,15 @@
 //! Raw operations of attention and of rotary embeddings.
 
-use super::results::{made, made_all};
+use super::results::{made, made_all, put_all};
 use crate::dispatch::for_values;
 use crate::hot_op::hot_ops;
-use crate::tensors::{optional, same_dtype, slice, span};
+use crate::tensors::{insert, optional, same_dtype, slice, span};
+use device::{Accelerator, common, ops};
 use kernels::attention::{self, Attention, Gradients, Inputs, Saved};
 use kernels::gemm::Precision;
 use kernels::random::Dropout;
 use kernels::rotary::{self, Angles, Rotary};
+use std::sync::Arc;
 use storage::{DType, Element, Span};
 
 /// An attention as JavaScript passes it.
@@ -42,10 +44,34 @@ impl Operands {
         Ok(read)
     }
 
+    fn all(&self) -> impl Iterator<Item = &Span> + Clone {
+        [&self.q].into_iter().chain(&self.kv).chain(&self.segments[0]).chain(&self.segments[1]).chain(&self.bias)
+    }
+
+    /// The same for a device.
+    fn there(self) -> ops::attention::Inputs {
+        let Operands { q, kv, segments, bias } = self;
+        ops::attention::Inputs { q, kv, segments, bias }
+    }
+
     fn inputs<T: Element>(&self) -> Result<Inputs<'_, T>, String> {
         let segments = [slice(&self.segments[0])?, slice(&self.segments[1])?];
         Ok(Inputs { q: self.q.slice()?, kv: slice(&self.kv)?, segments, bias: slice(&self.bias)? })
     }
+}
+
+/// The gradients on a device, in the order of the handles.
+fn backward_there(
+    on: &Arc<Accelerator>,
+    operands: Operands,
+    saved: [&Span; 3],
+    shape: &Attention,
+    wants_bias: bool,
+) -> Result<Vec<Span>, String> {
+    let [out, lse, grad] = saved;
+    let saved = ops::attention::Saved { out, lse, grad };
+    let made = ops::attention::attention_backward(on, &operands.there(), &saved, shape, wants_bias)?;
+    Ok([Some(made.q), made.kv, made.bias].into_iter().flatten().collect())
 }
 
 hot_ops! {
@@ -58,6 +84,9 @@ hot_ops! {
         let (operands, shape) = (Operands::read("attention", operands)?, attention_of(settings, dropout, scale)?);
         let [queries, batch, heads, head_dim] = [settings[0], settings[2], settings[3], settings[5]];
         let dtype = operands.q.dtype();
+        if let Some(on) = common(operands.all())?.cloned() {
+            return put_all(outs, ops::attention::attention(&on, &operands.there(), &shape)?.into());
+        }
         made_all(outs, [(dtype, &[queries, batch, heads, head_dim]), (DType::F32, &[batch, heads, queries])], |outs| for_values!(dtype, T => {
             // SAFETY: the targets are new: nobody else reads or writes them.
             let (out, lse) = unsafe { (outs[0].slice_mut()?, outs[1].f32s_mut()?) };
@@ -83,6 +112,9 @@ hot_ops! {
         };
         let (out, lse, grad) = (span(op, out)?, span(op, lse)?, span(op, grad)?);
         let dtype = same_dtype(&[&operands.q, &out, &grad])?;
+        if let Some(on) = common(operands.all().chain([&out, &lse, &grad]))?.cloned() {
+            return put_all(outs, backward_there(&on, operands, [&out, &lse, &grad], &shape, wants_bias)?);
+        }
         let [queries, keys, batch, heads, key_heads, head_dim] = *settings.first_chunk::<6>().ok_or("settings are missing")?;
         let run = |outs: &[Span]| for_values!(dtype, T => {
             let mut outs = outs.iter();
@@ -123,6 +155,9 @@ hot_ops! {
         let [seq_len, samples, q_heads, kv_heads, dim, turned] = [seq, batch, heads, key_heads, head_dim, rotated].map(|n| n as usize);
         let (interleaved, back) = (interleaved != 0, back != 0);
         let shape = Rotary { seq: seq_len, batch: samples, heads: q_heads, key_heads: kv_heads, head_dim: dim, rotated: turned, interleaved, back };
+        if let Some(on) = common([&x, &table].into_iter().chain(&positions))? {
+            return insert(ops::rotary::rotary(on, &x, &table, &positions, &shape)?);
+        }
         let all = u32::try_from(u64::from(heads) + 2 * u64::from(key_heads)).map_err(|_| "these heads are beyond any memory. Pass fewer.")?;
         made(x.dtype(), &[seq, batch, all, head_dim], |y| for_values!(x.dtype(), T => {
             let angles = Angles { table: table.slice()?, positions: slice(&positions)? };

@@ -2,9 +2,25 @@
 
 use crate::comm::{group, is_done, keep, label as label_of, milliseconds, take};
 use crate::hot_op::{Failure, hot_ops};
-use crate::tensors::span;
+use crate::tensors;
 use comm::{Blocks, Kind, ReduceOp, Request};
 use storage::Span;
+
+/// Memory that a group moves: the CPU's.
+fn span(op: &str, handle: u32) -> Result<Span, String> {
+    let span = tensors::span(op, handle)?;
+    if !span.is_remote() {
+        return Ok(span);
+    }
+    let place = device::accelerator_of(&span).map(|on| on.name()).unwrap_or_default();
+    Err(format!("a tensor lies on {place}, and groups move memory of the CPU only. Copy it to the CPU first."))
+}
+
+/// The same for what a group of one leaves as it is, wherever it lies.
+fn kept(op: &str, group_handle: u32, handle: u32) -> Result<Span, Failure> {
+    let kept = tensors::span(op, handle)?;
+    if kept.is_remote() && group_size(op, group_handle)? > 1 { Ok(span(op, handle)?) } else { Ok(kept) }
+}
 
 fn submit(op: &str, group_handle: u32, request: Request, label: u32) -> Result<u32, Failure> {
     let work = group(op, group_handle)?.submit(request, label_of(label))?;
@@ -57,13 +73,13 @@ fn root_span(op: &str, handle: u32) -> Result<Option<Span>, String> {
 hot_ops! {
     /// Reduces `h` over all ranks of the group, in place and in rank order: 0 sum, 1 avg, 2 max, 3 min, 4 product.
     allReduce(group: u32, h: u32, op: u32, label: u32) -> u32 throws Failure {
-        let request = Request::AllReduce { data: span("allReduce", h)?, op: reduction(op)? };
+        let request = Request::AllReduce { data: kept("allReduce", group, h)?, op: reduction(op)? };
         submit("allReduce", group, request, label)
     }
 
     /// Reduces `h` over all ranks of the group, in rank order, into `h` of group rank `root`; the others keep theirs.
     reduceToRoot(group: u32, h: u32, op: u32, root: u32, label: u32) -> u32 throws Failure {
-        let request = Request::Reduce { data: span("reduce", h)?, op: reduction(op)?, root: root as usize };
+        let request = Request::Reduce { data: kept("reduce", group, h)?, op: reduction(op)?, root: root as usize };
         submit("reduce", group, request, label)
     }
 
@@ -97,7 +113,7 @@ hot_ops! {
 
     /// Copies `h` of group rank `root` into `h` of the others.
     broadcast(group: u32, h: u32, root: u32, label: u32) -> u32 throws Failure {
-        let request = Request::Broadcast { data: span("broadcast", h)?, root: root as usize };
+        let request = Request::Broadcast { data: kept("broadcast", group, h)?, root: root as usize };
         submit("broadcast", group, request, label)
     }
 

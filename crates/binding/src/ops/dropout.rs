@@ -2,7 +2,8 @@
 
 use crate::dispatch::for_values;
 use crate::hot_op::hot_ops;
-use crate::tensors::{build, optional, same_dtype, slice, span};
+use crate::tensors::{build, insert, optional, same_dtype, slice, span};
+use device::{common, ops};
 use kernels::dropout::{self, Extents, Inputs};
 use kernels::random::Dropout;
 use storage::{DType, Span};
@@ -35,6 +36,9 @@ hot_ops! {
         let (x, bias, residual) = (span(op, x)?, optional(op, bias)?, optional(op, residual)?);
         let Settings { extents, dropout } = Settings::read(settings, p)?;
         let (dtype, vector) = (same_dtype(&[&x, residual.as_ref().unwrap_or(&x)])?, bias.as_ref().map_or(DType::F32, Span::dtype));
+        if let Some(on) = common([&x].into_iter().chain(&bias).chain(&residual))?.cloned() {
+            return insert(ops::dropout::dropout(&on, (&x, bias, &residual), extents, &dropout)?);
+        }
         for_values!(dtype, T => for_values!(vector, B => {
             let inputs = Inputs::<T, B> { x: x.slice()?, bias: slice(&bias)?, residual: slice(&residual)? };
             // SAFETY: the target is new: nobody else reads or writes it.

@@ -1,8 +1,10 @@
 //! Raw operations on elements. Layouts are numbers of elements: `rank`, extents, then strides of each operand; stride 0 repeats.
 
+use super::results::on_host;
 use crate::dispatch::{for_all, for_floats, for_integers, for_numbers};
 use crate::hot_op::hot_ops;
 use crate::tensors::{apart, build, insert, same_dtype, span, values};
+use device::{accelerator_of, common, ops};
 use kernels::gather::{self, Extents};
 use kernels::layout::Layout;
 use kernels::reduce::{self, Plan};
@@ -43,13 +45,16 @@ fn against_scalar(len: usize, reversed: bool) -> Result<Layout<2>, String> {
 
 /// The type of a number that stands beside elements of `dtype`: it is not rounded to bf16.
 fn beside(dtype: DType) -> DType {
-    if dtype == DType::BF16 { DType::F32 } else { dtype }
+    if dtype == DType::BF16 || dtype == DType::F16 { DType::F32 } else { dtype }
 }
 
 /// `a op b` into a new tensor, for tensors of one type.
 fn binary_op(op: u32, a: &Span, b: &Span, layout: &Layout<2>) -> Result<u32, String> {
     layout.check([a.len(), b.len()])?;
     let dtype = same_dtype(&[a, b])?;
+    if let Some(on) = common([a, b])? {
+        return insert(ops::binary::binary(on, op, a, b, layout)?);
+    }
     build(dtype, layout.numel(), |target| {
         if dtype.is_float() {
             // SAFETY: the target is new: nobody else reads or writes it.
@@ -95,6 +100,9 @@ hot_ops! {
     /// 11 reciprocal, 12 silu.
     unary(op: u32, x: u32) -> u32 {
         let x = span("unary", x)?;
+        if let Some(on) = accelerator_of(&x) {
+            return insert(ops::unary::unary(on, op, &x)?);
+        }
         // SAFETY: the target is new: nobody else reads or writes it.
         build(x.dtype(), x.len(), |y| for_floats!(x.dtype(), T => unary::unary::<T>(op, x.slice()?, unsafe { y.slice_mut()? })))
     }
@@ -103,6 +111,9 @@ hot_ops! {
     unaryBackward(op: u32, saved: u32, grad: u32) -> u32 {
         let (saved, grad) = (span("unaryBackward", saved)?, span("unaryBackward", grad)?);
         let dtype = same_dtype(&[&saved, &grad])?;
+        if let Some(on) = common([&saved, &grad])? {
+            return insert(ops::unary::unary_backward(on, op, &saved, &grad)?);
+        }
         build(dtype, saved.len(), |out| {
             // SAFETY: the target is new: nobody else reads or writes it.
             for_floats!(dtype, T => unary::unary_backward::<T>(op, saved.slice()?, grad.slice()?, unsafe { out.slice_mut()? }))
@@ -122,6 +133,9 @@ hot_ops! {
             return binary_op(2, &x, &x, &Layout::dense(x.len()));
         }
         let one = scalar(beside(x.dtype()), value)?;
+        if let Some(on) = accelerator_of(&x) {
+            return insert(ops::binary::binary_scalar(on, op, &x, &one, reversed)?);
+        }
         if x.dtype() == DType::BF16 {
             return bf16_scalar(op, &x, &one, reversed);
         }
@@ -133,19 +147,30 @@ hot_ops! {
     compare(op: u32, a: u32, b: u32, layout: &[u32]) -> u32 {
         let (a, b) = (span("compare", a)?, span("compare", b)?);
         same_dtype(&[&a, &b])?;
-        compare_op(op, &a, &b, &broadcast(layout, [&a, &b])?)
+        let layout = broadcast(layout, [&a, &b])?;
+        match common([&a, &b])? {
+            Some(on) => insert(ops::compare::compare(on, op, &a, &b, &layout)?),
+            None => compare_op(op, &a, &b, &layout),
+        }
     }
 
     /// 1 where a op value, else 0, as u8, with the codes of `compare`.
     compareScalar(op: u32, a: u32, value: f64) -> u32 {
         let a = span("compareScalar", a)?;
-        compare_op(op, &a, &scalar(beside(a.dtype()), value)?, &against_scalar(a.len(), false)?)
+        let one = scalar(beside(a.dtype()), value)?;
+        match accelerator_of(&a) {
+            Some(on) => insert(ops::compare::compare_scalar(on, op, &a, &one)?),
+            None => compare_op(op, &a, &one, &against_scalar(a.len(), false)?),
+        }
     }
 
     /// dst += alpha src, in place; beside a dst of f32, src may be bf16.
     axpy(dst: u32, alpha: f64, src: u32) -> () {
-        let dst = span("axpy", dst)?;
-        let src = apart(&dst, span("axpy", src)?)?;
+        let (dst, src) = (span("axpy", dst)?, span("axpy", src)?);
+        let (on, src) = (common([&dst, &src])?.cloned(), apart(&dst, src)?);
+        if let Some(on) = on {
+            return ops::axpy::axpy(&on, &dst, alpha, &src);
+        }
         if (dst.dtype(), src.dtype()) == (DType::F32, DType::BF16) {
             // SAFETY: the source lies apart, and nothing else runs on this thread.
             return axpy::axpy::<f32, u16>(unsafe { dst.f32s_mut()? }, alpha, src.slice()?);
@@ -157,6 +182,9 @@ hot_ops! {
     /// h *= alpha, in place.
     scaleInPlace(h: u32, alpha: f64) -> () {
         let target = span("scaleInPlace", h)?;
+        if let Some(on) = accelerator_of(&target) {
+            return ops::axpy::scale(on, &target, alpha);
+        }
         // SAFETY: nothing else runs on this thread.
         for_floats!(target.dtype(), T => { axpy::scale::<T>(unsafe { target.slice_mut()? }, alpha); Ok(()) })
     }
@@ -167,6 +195,9 @@ hot_ops! {
         let layout = broadcast(layout, [&cond, &a, &b])?;
         layout.check([cond.len(), a.len(), b.len()])?;
         let dtype = same_dtype(&[&a, &b])?;
+        if let Some(on) = common([&cond, &a, &b])? {
+            return insert(ops::select::select(on, [&cond, &a, &b], &layout)?);
+        }
         build(dtype, layout.numel(), |target| {
             // SAFETY: the target is new: nobody else reads or writes it.
             for_all!(dtype, T => select::select::<T>(cond.slice()?, a.slice()?, b.slice()?, &layout, unsafe { target.slice_mut()? }))
@@ -178,6 +209,9 @@ hot_ops! {
         let x = span("reduce", x)?;
         let plan = Plan::parse(layout)?;
         plan.check(x.len())?;
+        if let Some(on) = accelerator_of(&x) {
+            return insert(ops::reduce::reduce(on, op, &x, &plan)?);
+        }
         build(x.dtype(), plan.numel(), |y| {
             // SAFETY: the target is new: nobody else reads or writes it.
             for_floats!(x.dtype(), T => reduce::reduce::<T>(op, x.slice()?, &plan, unsafe { y.slice_mut()? }))
@@ -188,6 +222,9 @@ hot_ops! {
     strided(x: u32, layout: &[u32], offset: u32) -> u32 {
         let (x, view) = (span("strided", x)?, view(layout, offset)?);
         view.check([x.len()])?;
+        if let Some(on) = accelerator_of(&x) {
+            return insert(ops::strided::gather_view(on, &x, &view)?);
+        }
         build(x.dtype(), view.numel(), |y| {
             // SAFETY: the target is new: nobody else reads or writes it.
             for_all!(x.dtype(), T => strided::gather_view::<T>(x.slice()?, &view, unsafe { y.slice_mut()? }))
@@ -196,18 +233,24 @@ hot_ops! {
 
     /// Adds the dense src to a strided view of dst; where places coincide, in the order of src.
     stridedAdd(dst: u32, src: u32, layout: &[u32], offset: u32) -> () {
-        let dst = span("stridedAdd", dst)?;
-        let src = apart(&dst, span("stridedAdd", src)?)?;
-        let view = view(layout, offset)?;
+        let (dst, src) = (span("stridedAdd", dst)?, span("stridedAdd", src)?);
+        let (on, src, view) = (common([&dst, &src])?.cloned(), apart(&dst, src)?, view(layout, offset)?);
+        if let Some(on) = on {
+            same_dtype(&[&dst, &src])?;
+            return ops::strided::scatter_add(&on, &dst, &src, &view);
+        }
         // SAFETY: the source lies apart, and nothing else runs on this thread.
         for_numbers!(same_dtype(&[&dst, &src])?, T => strided::scatter_add::<T>(unsafe { dst.slice_mut()? }, src.slice()?, &view))
     }
 
     /// Writes the dense src into a strided view of dst.
     stridedSet(dst: u32, src: u32, layout: &[u32], offset: u32) -> () {
-        let dst = span("stridedSet", dst)?;
-        let src = apart(&dst, span("stridedSet", src)?)?;
-        let view = view(layout, offset)?;
+        let (dst, src) = (span("stridedSet", dst)?, span("stridedSet", src)?);
+        let (on, src, view) = (common([&dst, &src])?.cloned(), apart(&dst, src)?, view(layout, offset)?);
+        if let Some(on) = on {
+            same_dtype(&[&dst, &src])?;
+            return ops::strided::scatter_set(&on, &dst, &src, &view);
+        }
         // SAFETY: the source lies apart, and nothing else runs on this thread.
         for_all!(same_dtype(&[&dst, &src])?, T => strided::scatter_set::<T>(unsafe { dst.slice_mut()? }, src.slice()?, &view))
     }
@@ -215,6 +258,9 @@ hot_ops! {
     /// x[o, index[o, j, i], i] for index (i32) [outer, dimIndex, inner]. `layout`: outer, dimX, dimIndex, inner.
     gather(x: u32, index: u32, layout: &[u32]) -> u32 {
         let (x, index, extents) = (span("gather", x)?, span("gather", index)?, Extents::parse(layout)?);
+        if let Some(on) = common([&x, &index])? {
+            return insert(ops::gather::gather(on, &x, &index, extents)?);
+        }
         build(x.dtype(), index.len(), |y| {
             // SAFETY: the target is new: nobody else reads or writes it.
             for_all!(x.dtype(), T => gather::gather::<T>(x.slice()?, index.slice()?, extents, unsafe { y.slice_mut()? }))
@@ -223,9 +269,13 @@ hot_ops! {
 
     /// dst[o, index[o, j, i], i] += src[o, j, i], in the order of j. `layout` as in `gather`.
     gatherAdd(dst: u32, index: u32, src: u32, layout: &[u32]) -> () {
-        let dst = span("gatherAdd", dst)?;
-        let (index, src) = (apart(&dst, span("gatherAdd", index)?)?, apart(&dst, span("gatherAdd", src)?)?);
-        let extents = Extents::parse(layout)?;
+        let (dst, index, src) = (span("gatherAdd", dst)?, span("gatherAdd", index)?, span("gatherAdd", src)?);
+        let on = common([&dst, &index, &src])?.cloned();
+        let (index, src, extents) = (apart(&dst, index)?, apart(&dst, src)?, Extents::parse(layout)?);
+        if let Some(on) = on {
+            same_dtype(&[&dst, &src])?;
+            return ops::gather::gather_add(&on, &dst, [&index, &src], extents);
+        }
         for_numbers!(same_dtype(&[&dst, &src])?, T => {
             // SAFETY: the sources lie apart, and nothing else runs on this thread.
             gather::gather_add::<T>(unsafe { dst.slice_mut()? }, index.slice()?, src.slice()?, extents)
@@ -236,12 +286,15 @@ hot_ops! {
     /// number of them.
     sumSquares(handles: &[u32]) -> u32 {
         let spans: Vec<Span> = handles.iter().map(|&handle| span("sumSquares", handle)).collect::<Result<_, _>>()?;
+        if let Some(on) = common(&spans)? {
+            return insert(ops::sum_squares::sum_squares(on, &spans)?);
+        }
         let tensors: Vec<_> = spans.iter().map(values).collect::<Result<_, _>>()?;
         insert(Span::from_slice(DType::I64, &sum_squares::sum_squares(&tensors))?)
     }
 
     /// The sum that the limbs of `sumSquares` stand for.
     resolveSum(h: u32) -> f64 {
-        sum_squares::resolve_sum(span("resolveSum", h)?.slice()?)
+        sum_squares::resolve_sum(on_host(span("resolveSum", h)?)?.slice()?)
     }
 }

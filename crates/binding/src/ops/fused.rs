@@ -1,10 +1,11 @@
 //! Raw operations of layers. Activations (x, residual, y, logits and their gradients) are f32 or bf16, one type in a call, which
 //! the results have as well; vectors that go with every row are f32 or bf16, statistics and sums over rows f32.
 
-use super::results::{all_apart, apart_all, made, made_all, written_apart};
+use super::results::{all_apart, apart_all, made, made_all, put_all, written_apart};
 use crate::dispatch::{for_values, refused};
 use crate::hot_op::hot_ops;
-use crate::tensors::{apart, optional, same_dtype, slice, span, vector};
+use crate::tensors::{apart, insert, optional, same_dtype, slice, span, vector};
+use device::{common, ops};
 use kernels::bias_gated::{self, Gate};
 use kernels::embedding::{self, Table};
 use kernels::norm::{self, Gradients, Inputs, Kind, Outputs, Saved, Sums};
@@ -27,10 +28,18 @@ fn sums_of(target: &Option<Span>, accumulate: bool) -> Result<Option<Sums<'_>>, 
     target.as_ref().map(|sums| Ok(Sums { sums: unsafe { sums.f32s_mut()? }, accumulate })).transpose()
 }
 
+/// The same for a device.
+fn sums_there(target: &Option<Span>, accumulate: bool) -> Option<ops::sum_rows::Sums<'_>> {
+    target.as_ref().map(|target| ops::sum_rows::Sums { target, accumulate })
+}
+
 hot_ops! {
     /// gelu(x + bias), tanh form; x [rows, cols], bias [cols].
     biasGelu(x: u32, bias: u32, rows: u32, cols: u32) -> u32 {
         let (x, bias) = (span("biasGelu", x)?, vector(span("biasGelu", bias)?)?);
+        if let Some(on) = common([&x, &bias])?.cloned() {
+            return insert(ops::bias_gelu::bias_gelu(&on, &x, bias, [rows as usize, cols as usize])?);
+        }
         made(x.dtype(), &[rows, cols], |y| for_values!(x.dtype(), T => {
             // SAFETY: the target is new: nobody else reads or writes it.
             bias_gelu::bias_gelu::<T>(x.slice()?, bias.f32s()?, rows as usize, cols as usize, unsafe { y.slice_mut()? })
@@ -42,10 +51,16 @@ hot_ops! {
         let op = "biasGeluBackward";
         let mut read = [span(op, x)?, span(op, bias)?, span(op, grad)?];
         let d_bias = optional(op, d_bias)?;
+        let on = common(read.iter().chain(&d_bias))?.cloned();
         if let Some(d_bias) = &d_bias {
             read = apart_all(d_bias, read)?;
         }
         let [x, bias, grad] = &read;
+        if let Some(on) = on {
+            let (sizes, sums) = ([rows as usize, cols as usize], sums_there(&d_bias, accumulate));
+            same_dtype(&[x, grad])?;
+            return insert(ops::bias_gelu::bias_gelu_backward(&on, [x, grad], bias.clone(), sizes, sums)?);
+        }
         let (dtype, bias, sizes) = (same_dtype(&[x, grad])?, vector(bias.clone())?, [rows as usize, cols as usize]);
         // SAFETY: what is read shares no memory with the sums.
         let sums = d_bias.as_ref().map(|sums| unsafe { sums.f32s_mut() }).transpose()?;
@@ -66,6 +81,10 @@ hot_ops! {
         let (bias, residual) = (optional_vector(op, bias)?, optional(op, residual)?);
         let dtype = same_dtype(&[&x, residual.as_ref().unwrap_or(&x)])?;
         let (kind, sizes) = (Kind::of(kind)?, [rows as usize, cols as usize]);
+        if let Some(on) = common([&x, &w].into_iter().chain(&b).chain(&bias).chain(&residual))?.cloned() {
+            let made = ops::norm::norm(&on, kind, ops::norm::Inputs { x, bias, residual, w, b }, sizes, eps as f32)?;
+            return put_all(outs, [Some(made.y), Some(made.stats), made.sum].into_iter().flatten().collect());
+        }
         let run = |outs: &[Span]| {
             for_values!(dtype, T => {
                 let (residual, vectors) = (slice(&residual)?, [slice(&bias)?, slice(&b)?]);
@@ -91,9 +110,17 @@ hot_ops! {
             return Err(format!("targets has {} handles, not 3. Pass [dW, dB, dBias].", targets.len()));
         };
         let written = [optional(op, d_w)?, optional(op, d_b)?, optional(op, d_bias)?];
+        let on = common(read.iter().chain(written.iter().flatten()))?.cloned();
         all_apart(&written.iter().flatten().collect::<Vec<_>>())?;
         for target in written.iter().flatten() {
             read = read.into_iter().map(|source| apart(target, source)).collect::<Result<_, _>>()?;
+        }
+        if let Some(on) = on {
+            same_dtype(&[&read[0], &read[1], read.get(4).unwrap_or(&read[0])])?;
+            let sums = [0, 1, 2].map(|i| sums_there(&written[i], accumulate >> i & 1 == 1));
+            let saved =
+                ops::norm::Saved { grad: &read[0], x: &read[1], w: read[2].clone(), stats: &read[3], carried: read.get(4).cloned() };
+            return insert(ops::norm::norm_backward(&on, Kind::of(kind)?, saved, [rows as usize, cols as usize], sums)?);
         }
         let [d_w, d_b, d_bias] = [0, 1, 2].map(|i| sums_of(&written[i], accumulate >> i & 1 == 1));
         let gradients = Gradients { d_w: d_w?, d_b: d_b?, d_bias: d_bias? };
@@ -112,6 +139,9 @@ hot_ops! {
         let op = "biasAdd";
         let (x, bias, residual) = (span(op, x)?, optional_vector(op, bias)?, optional(op, residual)?);
         let (dtype, sizes) = (same_dtype(&[&x, residual.as_ref().unwrap_or(&x)])?, [rows as usize, cols as usize]);
+        if let Some(on) = common([&x].into_iter().chain(&bias).chain(&residual))?.cloned() {
+            return insert(ops::bias_add::bias_add(&on, &x, bias, &residual, sizes)?);
+        }
         made(dtype, &[rows, cols], |y| for_values!(dtype, T => {
             // SAFETY: the target is new: nobody else reads or writes it.
             bias_add::bias_add::<T>(x.slice()?, slice(&bias)?, slice(&residual)?, sizes, unsafe { y.slice_mut()? })
@@ -122,7 +152,11 @@ hot_ops! {
     /// partial, else they are refused.
     embedding(weight: u32, index: u32, start: u32, rows: u32, cols: u32, partial: bool) -> u32 {
         let (weight, index) = (span("embedding", weight)?, span("embedding", index)?);
-        let (index, table) = (index.slice::<i32>()?, Table { start: start as usize, rows: rows as usize, cols: cols as usize, partial });
+        let table = Table { start: start as usize, rows: rows as usize, cols: cols as usize, partial };
+        if let Some(on) = common([&weight, &index])? {
+            return insert(ops::embedding::embedding(on, &weight, &index, table)?);
+        }
+        let index = index.slice::<i32>()?;
         let tokens = u32::try_from(index.len()).map_err(|_| format!("{} tokens are beyond any memory. Pass fewer.", index.len()))?;
         made(weight.dtype(), &[tokens, cols], |y| for_values!(weight.dtype(), T => {
             // SAFETY: the target is new: nobody else reads or writes it.
@@ -134,9 +168,13 @@ hot_ops! {
     /// overwritten, with sums rounded once.
     embeddingBackward(index: u32, grad: u32, dst: u32, start: u32, rows: u32, cols: u32, partial: bool, accumulate: bool) -> () {
         let op = "embeddingBackward";
-        let dst = span(op, dst)?;
-        let [index, grad] = apart_all(&dst, [span(op, index)?, span(op, grad)?])?;
+        let (dst, index, grad) = (span(op, dst)?, span(op, index)?, span(op, grad)?);
+        let on = common([&dst, &index, &grad])?.cloned();
+        let [index, grad] = apart_all(&dst, [index, grad])?;
         let table = Table { start: start as usize, rows: rows as usize, cols: cols as usize, partial };
+        if let Some(on) = on {
+            return ops::embedding::embedding_backward(&on, [&index, &grad], &dst, table, accumulate);
+        }
         if (grad.dtype(), dst.dtype(), accumulate) == (DType::BF16, DType::BF16, false) {
             // SAFETY: index and grad share no memory with dst.
             return embedding::embedding_gradient::<u16>(index.slice()?, grad.slice()?, table, unsafe { dst.slice_mut()? });
@@ -164,6 +202,14 @@ hot_ops! {
         let models: Vec<Option<Span>> = (0..runs.len()).map(model).collect::<Result<_, _>>()?;
         let written = spans.iter().enumerate().map(|(number, span)| (span, number % 4 != 1));
         written_apart(written.chain(models.iter().flatten().map(|model| (model, true))))?;
+        if let Some(on) = common(spans.iter().chain(models.iter().flatten()))? {
+            for (([p, g, m, v], &hyper), model) in spans.as_chunks::<4>().0.iter().zip(hypers).zip(&models) {
+                let hyper = span(op, hyper)?;
+                common([p, &hyper])?;
+                ops::adamw::adamw(on, ops::adamw::Run { p, g, m, v, hyper, model })?;
+            }
+            return Ok(());
+        }
         let mut parts = Vec::with_capacity(runs.len());
         for (([p, g, m, v], &hyper), model) in spans.as_chunks::<4>().0.iter().zip(hypers).zip(&models) {
             let hyper = adamw::Hyper::read(span(op, hyper)?.f32s()?)?;
@@ -185,6 +231,9 @@ hot_ops! {
         let op = "biasGated";
         let (x, bias) = (span(op, x)?, optional_vector(op, bias)?);
         let (gate, sizes) = (Gate::of(gate)?, [rows as usize, cols as usize]);
+        if let Some(on) = common([&x].into_iter().chain(&bias))?.cloned() {
+            return insert(ops::bias_gated::bias_gated(&on, gate, &x, bias, sizes)?);
+        }
         made(x.dtype(), &[rows, cols], |y| for_values!(x.dtype(), T => {
             // SAFETY: the target is new: nobody else reads or writes it.
             bias_gated::bias_gated::<T>(gate, x.slice()?, slice(&bias)?, sizes, unsafe { y.slice_mut()? })
@@ -197,6 +246,11 @@ hot_ops! {
         let (x, bias, grad, d_bias) = (span(op, x)?, optional(op, bias)?, span(op, grad)?, optional(op, d_bias)?);
         let read = [&x, &grad].into_iter().chain(&bias).map(|span| (span, false));
         written_apart(read.chain(d_bias.iter().map(|span| (span, true))))?;
+        if let Some(on) = common([&x, &grad].into_iter().chain(&bias).chain(&d_bias))?.cloned() {
+            let (gate, sizes, sums) = (Gate::of(gate)?, [rows as usize, cols as usize], sums_there(&d_bias, accumulate));
+            same_dtype(&[&x, &grad])?;
+            return insert(ops::bias_gated::bias_gated_backward(&on, gate, ([&x, &grad], bias), sizes, sums)?);
+        }
         // SAFETY: the sums share no memory with what is read.
         let sums = d_bias.as_ref().map(|sums| unsafe { sums.f32s_mut() }).transpose()?.map(|sums| (sums, accumulate));
         let (gate, bias, sizes) = (Gate::of(gate)?, bias.map(vector).transpose()?, [rows as usize, cols as usize]);

@@ -12,6 +12,8 @@ mod storage;
 
 use crate::hot_op::HotOp;
 
+pub use results::on_host;
+
 /// Every raw operation.
 pub fn all() -> impl Iterator<Item = &'static HotOp> {
     [

@@ -3,7 +3,8 @@
 use super::results::{apart_all, made};
 use crate::dispatch::for_values;
 use crate::hot_op::hot_ops;
-use crate::tensors::{apart, optional, span, values, values_mut};
+use crate::tensors::{apart, insert, optional, span, values, values_mut};
+use device::{common, ops};
 use kernels::gemm::Precision;
 use kernels::linear::{self, Options, Sizes};
 use kernels::matmul::{self, Layout};
@@ -44,16 +45,25 @@ hot_ops! {
     /// layout [batch, m, n, k, aBatchStride, bBatchStride, transA, transB].
     matmul(a: u32, b: u32, layout: &[u32], compute: Option<u32>) -> u32 {
         let (a, b) = (span("matmul", a)?, span("matmul", b)?);
-        let (operands, sizes, precision) = ([values(&a)?, values(&b)?], matmul_layout(layout)?, precision(&a, &b, compute)?);
+        let (sizes, precision) = (matmul_layout(layout)?, precision(&a, &b, compute)?);
+        if let Some(on) = common([&a, &b])? {
+            return insert(ops::product::matmul(on, [&a, &b], &sizes, precision)?);
+        }
+        let operands = [values(&a)?, values(&b)?];
         // SAFETY: the target is new: nobody else reads or writes it.
         made(a.dtype(), &layout[..3], |c| matmul::matmul_with(operands, &sizes, unsafe { values_mut(c)? }, false, precision))
     }
 
     /// The same into `dst` of f32 or bf16, overwritten or added to.
     matmulInto(dst: u32, a: u32, b: u32, layout: &[u32], accumulate: bool, compute: Option<u32>) -> () {
-        let dst = span("matmulInto", dst)?;
-        let [a, b] = apart_all(&dst, [span("matmulInto", a)?, span("matmulInto", b)?])?;
-        let (operands, sizes, precision) = ([values(&a)?, values(&b)?], matmul_layout(layout)?, precision(&a, &b, compute)?);
+        let (dst, a, b) = (span("matmulInto", dst)?, span("matmulInto", a)?, span("matmulInto", b)?);
+        let on = common([&dst, &a, &b])?.cloned();
+        let ([a, b], sizes) = (apart_all(&dst, [a, b])?, matmul_layout(layout)?);
+        let precision = precision(&a, &b, compute)?;
+        if let Some(on) = on {
+            return ops::product::matmul_into(&on, &dst, [&a, &b], &sizes, (accumulate, precision));
+        }
+        let operands = [values(&a)?, values(&b)?];
         // SAFETY: a and b share no memory with dst.
         matmul::matmul_with(operands, &sizes, unsafe { values_mut(&dst)? }, accumulate, precision)
     }
@@ -61,17 +71,25 @@ hot_ops! {
     /// x [rows, in] times the transpose of w [out, in], plus bias [out] or 0 for none; of x's type.
     linear(x: u32, w: u32, bias: u32, rows: u32, in_size: u32, out_size: u32, compute: Option<u32>) -> u32 {
         let (x, w, bias) = (span("linear", x)?, span("linear", w)?, optional("linear", bias)?);
-        let (operands, bias) = ([values(&x)?, values(&w)?], bias.as_ref().map(values).transpose()?);
         let sizes = Sizes { rows: rows as usize, input: in_size as usize, output: out_size as usize };
-        let options = Options { precision: precision(&x, &w, compute)?, ..Options::default() };
+        let precision = precision(&x, &w, compute)?;
+        if let Some(on) = common([&x, &w].into_iter().chain(&bias))? {
+            return insert(ops::product::linear(on, (&x, &w, &bias), sizes, precision)?);
+        }
+        let (operands, bias) = ([values(&x)?, values(&w)?], bias.as_ref().map(values).transpose()?);
+        let options = Options { precision, ..Options::default() };
         // SAFETY: the target is new: nobody else reads or writes it.
         made(x.dtype(), &[rows, out_size], |y| linear::linear_with(operands, bias, sizes, unsafe { values_mut(y)? }, options))
     }
 
     /// The column sums of x [rows, cols] into dst [cols] of f32.
     sumRows(x: u32, rows: u32, cols: u32, dst: u32, accumulate: bool) -> () {
-        let dst = span("sumRows", dst)?;
-        let x = apart(&dst, span("sumRows", x)?)?;
+        let (dst, x) = (span("sumRows", dst)?, span("sumRows", x)?);
+        let (on, x) = (common([&dst, &x])?.cloned(), apart(&dst, x)?);
+        if let Some(on) = on {
+            let sums = ops::sum_rows::Sums { target: &dst, accumulate };
+            return ops::sum_rows::sum_rows(&on, &x, [rows as usize, cols as usize], sums);
+        }
         // SAFETY: x shares no memory with dst.
         let sums = unsafe { dst.f32s_mut()? };
         for_values!(x.dtype(), T => sum_rows::sum_rows::<T>(x.slice()?, rows as usize, cols as usize, sums, accumulate))

@@ -25,6 +25,24 @@ pub fn made_all<const N: usize>(
     }
     let spans: Vec<Span> = dims.iter().map(|(dtype, dims)| Span::new(*dtype, numel(dims)?)).collect::<Result<_, String>>()?;
     write(&spans)?;
+    put_all(outs, spans)
+}
+
+/// The tensor itself where it lies on the CPU, else a copy of it, for which this thread waits.
+pub fn on_host(span: Span) -> Result<Span, String> {
+    let Some(on) = device::accelerator_of(&span) else { return Ok(span) };
+    let copy = Span::new(span.dtype(), span.len())?;
+    // SAFETY: the copy is new: nobody else reads or writes it.
+    on.read(&span, unsafe { copy.bytes_mut() })?;
+    Ok(copy)
+}
+
+/// Handles of tensors that an operation has made; they go to the first places of `outs`.
+pub fn put_all(outs: &mut [u32], spans: Vec<Span>) -> Result<(), String> {
+    let count = spans.len();
+    if outs.len() < count {
+        return Err(format!("outs has room for {} handles, not for {count}. Pass a Uint32Array of {count}.", outs.len()));
+    }
     for (number, span) in spans.into_iter().enumerate() {
         outs[number] = insert(span).inspect_err(|_| {
             outs[..number].iter().for_each(|&handle| {

@@ -1,7 +1,9 @@
 //! Raw operations that make, read and end tensors.
 
+use super::results::on_host;
 use crate::hot_op::hot_ops;
-use crate::tensors::{apart, build, insert, remove, span, whole};
+use crate::tensors::{apart, build, current_device, insert, remove, span, whole};
+use device::{accelerator_of, common, ops};
 use kernels::{cast, fill, non_finite};
 use storage::{Category, DType, Span};
 
@@ -13,6 +15,9 @@ hot_ops! {
             let (name, size) = (dtype.name(), dtype.size());
             return Err(format!("{} bytes are no whole number of {name} elements. Pass a multiple of {size}.", bytes.len()));
         }
+        if let Some(on) = current_device() {
+            return insert(on.upload(dtype, bytes)?);
+        }
         let target = Span::new(dtype, bytes.len() / dtype.size())?;
         // SAFETY: the span is new: nobody else reads or writes it.
         unsafe { target.bytes_mut() }.copy_from_slice(bytes);
@@ -21,12 +26,20 @@ hot_ops! {
 
     /// A new tensor with arbitrary contents.
     empty(dtype: u32, numel: f64) -> u32 {
-        insert(Span::new(DType::from_code(dtype)?, whole("numel", numel)?)?)
+        let (dtype, numel) = (DType::from_code(dtype)?, whole("numel", numel)?);
+        match current_device() {
+            Some(on) => insert(on.empty(dtype, numel)?),
+            None => insert(Span::new(dtype, numel)?),
+        }
     }
 
     /// A new tensor whose elements are all `value`.
     filled(dtype: u32, numel: f64, value: f64) -> u32 {
-        build(DType::from_code(dtype)?, whole("numel", numel)?, |target| fill::fill(target, value))
+        let (dtype, numel) = (DType::from_code(dtype)?, whole("numel", numel)?);
+        match current_device() {
+            Some(on) => insert(ops::fill::filled(&on, dtype, numel, value)?),
+            None => build(dtype, numel, |target| fill::fill(target, value)),
+        }
     }
 
     /// `numel` elements of `h` from element `offset` on, in the same memory.
@@ -37,6 +50,9 @@ hot_ops! {
     /// Copies the elements of `h` into `out`, which has as many bytes.
     toBytes(h: u32, out: &mut [u8]) -> () {
         let source = span("toBytes", h)?;
+        if let Some(on) = accelerator_of(&source) {
+            return on.read(&source, out);
+        }
         if out.len() != source.byte_len() {
             return Err(format!("out has {} bytes for a tensor of {}. Pass an array of that size.", out.len(), source.byte_len()));
         }
@@ -50,31 +66,48 @@ hot_ops! {
         if source.len() != 1 {
             return Err(format!("the tensor has {} elements. Pass a tensor of one, or reduce it first.", source.len()));
         }
-        let number = Span::new(DType::F64, 1)?;
+        let (number, source) = (Span::new(DType::F64, 1)?, on_host(source)?);
         cast::cast(&number, &source)?;
         Ok(number.slice::<f64>()?[0])
     }
 
     /// Sets every element to `value`.
     fill(h: u32, value: f64) -> () {
-        fill::fill(&span("fill", h)?, value)
+        let target = span("fill", h)?;
+        match accelerator_of(&target) {
+            Some(on) => ops::fill::fill(on, &target, value),
+            None => fill::fill(&target, value),
+        }
     }
 
     /// Copies src into dst, which has as many elements, with a cast where the types differ.
     copyInto(dst: u32, src: u32) -> () {
-        let dst = span("copyInto", dst)?;
-        cast::cast(&dst, &apart(&dst, span("copyInto", src)?)?)
+        let (dst, src) = (span("copyInto", dst)?, span("copyInto", src)?);
+        let (on, src) = (common([&dst, &src])?.cloned(), apart(&dst, src)?);
+        match on {
+            Some(on) => ops::cast::copy_into(&on, &dst, &src),
+            None => cast::cast(&dst, &src),
+        }
     }
 
     /// A new tensor of `dtype` with the elements of `h`: floats to nearest even, floats to integers by truncation.
     cast(h: u32, dtype: u32) -> u32 {
         let source = span("cast", h)?;
-        build(DType::from_code(dtype)?, source.len(), |target| cast::cast(target, &source))
+        let dtype = DType::from_code(dtype)?;
+        match accelerator_of(&source) {
+            Some(on) => insert(ops::cast::cast(on, &source, dtype)?),
+            None => build(dtype, source.len(), |target| cast::cast(target, &source)),
+        }
     }
 
     /// How many elements of a tensor of floats are NaN or infinite.
     nonFinite(h: u32) -> f64 {
-        non_finite::non_finite(&span("nonFinite", h)?).map(|count| count as f64)
+        let x = span("nonFinite", h)?;
+        match accelerator_of(&x) {
+            Some(on) => ops::non_finite::non_finite(on, &x),
+            None => non_finite::non_finite(&x),
+        }
+        .map(|count| count as f64)
     }
 
     /// Panics on purpose: proves that a panic becomes a JavaScript error.

@@ -91,7 +91,7 @@ impl Device {
     }
 
     /// Whether the two are the same.
-    pub(crate) fn is(&self, other: &Device) -> bool {
+    pub fn is(&self, other: &Device) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 

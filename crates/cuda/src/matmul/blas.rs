@@ -12,6 +12,7 @@ use crate::error::{Code, Error};
 use crate::memory::Block;
 use cudarc::cublaslt::sys::cublasLtHandle_t;
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use storage::Category;
 
@@ -28,6 +29,7 @@ pub struct Blas {
     workspace: Block,
     choice: Choice,
     plans: Mutex<Plans>,
+    runs: AtomicU64,
 }
 
 // SAFETY: the library's handle may be used on any thread.
@@ -52,7 +54,7 @@ impl Blas {
             let message = format!("device {index}: cublasLtCreate fails with {result}. Free memory, and see whether the library is whole.");
             return Err(Error::new(Code::Product, message));
         }
-        Ok(Blas { device: device.clone(), stream, raw, workspace, choice, plans: Mutex::default() })
+        Ok(Blas { device: device.clone(), stream, raw, workspace, choice, plans: Mutex::default(), runs: AtomicU64::new(0) })
     }
 
     /// Asks the stream for a product. A product without elements asks for nothing; one whose inner dimension is 0 is all zeros.
@@ -71,6 +73,7 @@ impl Blas {
         let made = plans.get_or_make(Key::of(product), || self.plan(product, runner));
         let result = made.and_then(|plan| Ok(plan.run(runner, product, &plan.algorithms[0], product.target.part.raw())?));
         drop(plans);
+        self.runs.fetch_add(1, Relaxed);
         result.map_err(|trouble| self.told(product, trouble))
     }
 
@@ -78,6 +81,11 @@ impl Blas {
     pub fn run_grouped(&self, products: &[Product]) -> Result<(), Error> {
         products.iter().try_for_each(|product| product.check(&self.device))?;
         products.iter().try_for_each(|product| self.run(product))
+    }
+
+    /// Products that the library was asked for so far.
+    pub fn runs(&self) -> u64 {
+        self.runs.load(Relaxed)
     }
 
     /// Plans made so far.

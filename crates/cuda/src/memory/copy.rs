@@ -65,11 +65,53 @@ impl Block {
 }
 
 impl Part {
-    /// Asks a stream to set the first `len` elements to zero.
-    pub(crate) fn fill_zero(&self, stream: Stream, len: usize) -> Result<(), Error> {
-        let (device, bytes) = (self.block().device(), self.alias(0, len)?.len() * self.dtype().size());
+    /// Asks a stream to copy all of `from`, which has as many bytes and the same device. The two share no memory.
+    pub fn copy_from(&self, stream: Stream, from: &Part) -> Result<(), Error> {
+        let (bytes, others) = (self.byte_len(), from.byte_len());
+        if bytes != others || !self.block().device().is(from.block().device()) {
+            let message =
+                format!("copy on the device: {bytes} bytes take {others} of {}. Use equal ones of one device.", from.dtype().name());
+            return Err(Error::new(Code::Refused, message));
+        }
+        if bytes == 0 {
+            return Ok(());
+        }
+        let (device, to, source) = (self.block().device(), self.address(), from.address());
+        let on = device.raw(stream);
+        // SAFETY: both blocks live, and the parts lie within them.
+        device.run("cuMemcpyDtoDAsync", |calls| unsafe { (calls.cuMemcpyDtoDAsync_v2)(to, source, bytes, on) })
+    }
+
+    /// Asks a stream to set every byte.
+    pub fn fill(&self, stream: Stream, value: u8) -> Result<(), Error> {
+        let (device, bytes) = (self.block().device(), self.byte_len());
+        if bytes == 0 {
+            return Ok(());
+        }
         let on = device.raw(stream);
         // SAFETY: the block lives, and the part lies within it.
-        device.run("cuMemsetD8Async", |calls| unsafe { (calls.cuMemsetD8Async)(self.address(), 0, bytes, on) })
+        device.run("cuMemsetD8Async", |calls| unsafe { (calls.cuMemsetD8Async)(self.address(), value, bytes, on) })
+    }
+
+    /// Asks a stream to write these words of 32 bits. They travel with the call: nothing of the host is read later, which a graph may
+    /// hold too.
+    pub fn write_words(&self, stream: Stream, words: &[u32]) -> Result<(), Error> {
+        let device = self.block().device();
+        if size_of_val(words) > self.byte_len() {
+            let message = format!("words for the device: {} of them in {} bytes. Pass fewer.", words.len(), self.byte_len());
+            return Err(Error::new(Code::Refused, message));
+        }
+        let on = device.raw(stream);
+        for (number, &word) in words.iter().enumerate() {
+            let to = self.address() + (number * size_of::<u32>()) as u64;
+            // SAFETY: the block lives, and the word lies within the part.
+            device.run("cuMemsetD32Async", |calls| unsafe { (calls.cuMemsetD32Async)(to, word, 1, on) })?;
+        }
+        Ok(())
+    }
+
+    /// Asks a stream to set the first `len` elements to zero.
+    pub(crate) fn fill_zero(&self, stream: Stream, len: usize) -> Result<(), Error> {
+        self.alias(0, len)?.fill(stream, 0)
     }
 }

@@ -37,6 +37,16 @@ impl Part {
         Ok(Part { block: Arc::clone(&self.block), offset: self.offset + offset * self.dtype.size(), len, dtype: self.dtype })
     }
 
+    /// The `len` elements of `dtype` from byte `offset` on.
+    pub fn at(block: &Arc<Block>, dtype: DType, offset: usize, len: usize) -> Result<Part, Error> {
+        let end = len.checked_mul(dtype.size()).and_then(|bytes| bytes.checked_add(offset));
+        if end.is_none_or(|end| end > block.len()) {
+            let message = format!("{len} elements of {} from byte {offset} on are outside a block of {}.", dtype.name(), block.len());
+            return Err(Error::new(Code::Refused, format!("{message} Stay within it.")));
+        }
+        Ok(Part { block: Arc::clone(block), offset, len, dtype })
+    }
+
     /// Its block.
     pub fn block(&self) -> &Arc<Block> {
         &self.block
@@ -55,6 +65,16 @@ impl Part {
     /// The type of its elements.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// Its size in bytes.
+    pub fn byte_len(&self) -> usize {
+        self.len * self.dtype.size()
+    }
+
+    /// Its first byte within the block.
+    pub fn offset(&self) -> usize {
+        self.offset
     }
 
     /// Where it begins on the device.

@@ -41,13 +41,20 @@ fn read(dtype: u32, place: usize, at: usize) -> f64 {
     }
 }
 
+/// The nearest bf16, to even where there are two.
+fn brain(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let rounded = if value.is_nan() { bits | 0x40_0000 } else { bits + 0x7fff + (bits >> 16 & 1) };
+    (rounded >> 16) as u16
+}
+
 fn write(dtype: u32, place: usize, at: usize, value: f64) {
     // SAFETY: as above.
     unsafe {
         match dtype {
             SINGLE => ptr::with_exposed_provenance_mut::<f32>(place).add(at).write(value as f32),
             DOUBLE => ptr::with_exposed_provenance_mut::<f64>(place).add(at).write(value),
-            BRAIN => ptr::with_exposed_provenance_mut::<u16>(place).add(at).write(((value as f32).to_bits() >> 16) as u16),
+            BRAIN => ptr::with_exposed_provenance_mut::<u16>(place).add(at).write(brain(value as f32)),
             _ => {}
         }
     }

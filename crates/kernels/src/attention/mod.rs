@@ -63,6 +63,15 @@ pub struct Inputs<'a, T> {
     pub bias: Option<&'a [f32]>,
 }
 
+/// How many elements each of them has, wherever it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Lengths {
+    pub q: usize,
+    pub kv: Option<usize>,
+    pub segments: [Option<usize>; 2],
+    pub bias: Option<usize>,
+}
+
 /// What the forward pass left and the gradient of its output.
 #[derive(Clone, Copy)]
 pub struct Saved<'a, T> {
@@ -84,6 +93,13 @@ const STRIP: usize = 96;
 
 impl Attention {
     fn check<T>(&self, op: &str, inputs: &Inputs<T>) -> Result<(), String> {
+        let Inputs { q, kv, segments, bias } = inputs;
+        let segments = segments.map(|segments| segments.map(<[i32]>::len));
+        self.check_lengths(op, &Lengths { q: q.len(), kv: kv.map(<[T]>::len), segments, bias: bias.map(<[f32]>::len) })
+    }
+
+    /// Refuses what does not fit.
+    pub fn check_lengths(&self, op: &str, inputs: &Lengths) -> Result<(), String> {
         if self.window == Some(0) || (self.window.is_some() && !self.causal) {
             return Err(format!("{op}: a window belongs to a causal attention and has at least 1 key. Leave it out, or set causal."));
         }
@@ -98,13 +114,13 @@ impl Attention {
         if !(self.scale > 0.0 && self.scale.is_finite()) {
             return Err(format!("{op}: the scale {} is not a number above 0. Use one, such as 1 / sqrt(d).", self.scale));
         }
-        expect(op, "q", inputs.q.len(), &self.q_shape(inputs.kv.is_none()))?;
-        inputs.kv.map_or(Ok(()), |kv| expect(op, "kv", kv.len(), &self.kv_shape()))?;
+        expect(op, "q", inputs.q, &self.q_shape(inputs.kv.is_none()))?;
+        inputs.kv.map_or(Ok(()), |kv| expect(op, "kv", kv, &self.kv_shape()))?;
         for (name, segments, rows) in [("querySegments", inputs.segments[0], self.queries), ("keySegments", inputs.segments[1], self.keys)]
         {
-            segments.map_or(Ok(()), |segments| expect(op, name, segments.len(), &[rows, self.batch]))?;
+            segments.map_or(Ok(()), |segments| expect(op, name, segments, &[rows, self.batch]))?;
         }
-        inputs.bias.map_or(Ok(()), |bias| expect(op, "bias", bias.len(), &self.bias_shape()))
+        inputs.bias.map_or(Ok(()), |bias| expect(op, "bias", bias, &self.bias_shape()))
     }
 
     fn q_shape(&self, is_fused: bool) -> [usize; 4] {

@@ -29,6 +29,11 @@ impl Terms {
         if self.uniform == 0.0 { 2 } else { 3 }
     }
 
+    /// Target of rows that count for nothing.
+    pub fn ignored(&self) -> Option<i32> {
+        self.ignored
+    }
+
     /// What kernels on a GPU are told.
     pub fn numbers(&self) -> [f32; 3] {
         [self.hot, self.uniform, self.z]

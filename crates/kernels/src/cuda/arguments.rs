@@ -61,3 +61,39 @@ pub struct AttentionShape {
     pub key: [u64; 3],
     pub out: [u64; 3],
 }
+
+/// Bytes of numbers, one after the other.
+fn put<const N: usize>(to: &mut [u8], numbers: impl Iterator<Item = [u8; N]>) {
+    to.chunks_exact_mut(N).zip(numbers).for_each(|(to, number)| to.copy_from_slice(&number));
+}
+
+impl Walk {
+    /// Its size.
+    pub const BYTES: usize = size_of::<Walk>();
+
+    /// As it stands in the parameter list.
+    pub fn to_bytes(&self) -> [u8; Walk::BYTES] {
+        let mut bytes = [0; Walk::BYTES];
+        let words = [self.rank].into_iter().chain(self.dims).chain(self.strides.into_iter().flatten()).chain(self.offsets);
+        put(&mut bytes, words.map(u64::to_ne_bytes));
+        bytes
+    }
+}
+
+impl AttentionShape {
+    /// Its size.
+    pub const BYTES: usize = size_of::<AttentionShape>();
+    /// Where its strides begin.
+    const STRIDES: usize = std::mem::offset_of!(AttentionShape, query);
+
+    /// As it stands in the parameter list, with zeros between numbers and strides.
+    pub fn to_bytes(&self) -> [u8; AttentionShape::BYTES] {
+        let Self { queries, keys, batch, heads, head_dim, heads_per_key, causal, window, threshold, scale, factor, query, key, out } =
+            *self;
+        let words = [queries, keys, batch, heads, head_dim, heads_per_key, causal, window, threshold, scale.to_bits(), factor.to_bits()];
+        let mut bytes = [0; AttentionShape::BYTES];
+        put(&mut bytes[..4 * words.len()], words.into_iter().map(u32::to_ne_bytes));
+        put(&mut bytes[AttentionShape::STRIDES..], [query, key, out].into_iter().flatten().map(u64::to_ne_bytes));
+        bytes
+    }
+}

@@ -32,6 +32,21 @@ impl Dropout {
         Ok(Dropout { threshold: (p * 4_294_967_296.0) as u32, factor: (1.0 / (1.0 - p)) as f32, key, first })
     }
 
+    /// The key, then the first sample and the first head: what a kernel of a device draws from.
+    pub fn draw(&self) -> [u32; 4] {
+        [self.key[0], self.key[1], self.first[0], self.first[1]]
+    }
+
+    /// Words below it are left out.
+    pub fn threshold(&self) -> u32 {
+        self.threshold
+    }
+
+    /// What kept elements are multiplied by.
+    pub fn factor(&self) -> f32 {
+        self.factor
+    }
+
     /// The factors of `out.len()` elements of a row from number `first` on: 0, or 1 / (1 - p). The place is (sample, head, row), the
     /// first two counted on this rank.
     pub(crate) fn factors(&self, [sample, head, row]: [usize; 3], first: usize, out: &mut [f32]) {

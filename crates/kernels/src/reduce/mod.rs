@@ -57,6 +57,16 @@ impl Plan {
         expect("reduce", "the tensor", len, &[self.kept.numel(), self.reduced.numel()])
     }
 
+    /// Where a result's first element lies.
+    pub fn kept(&self) -> &Layout<1> {
+        &self.kept
+    }
+
+    /// How far from there the elements of a result lie.
+    pub fn reduced(&self) -> &Layout<1> {
+        &self.reduced
+    }
+
     /// Elements of the result.
     pub fn numel(&self) -> usize {
         self.kept.numel()

@@ -1,0 +1,34 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { DeviceStats } from '@megatron-ts/core';
+import { builtFake, install } from '../../packages/cli/test/fake-cuda.ts';
+
+/** What the program tells of its training. */
+export interface Training {
+  /** Where it ran. */
+  readonly device: string;
+  /** What was said of tensors on two devices. */
+  readonly refusals: readonly string[];
+  /** Each step. */
+  readonly steps: readonly { readonly loss: number | null; readonly device?: DeviceStats; readonly liveBytes: number }[];
+  /** Values that went to the device and came back. */
+  readonly copied: readonly number[];
+}
+
+/** A folder with CUDA's libraries, all of them fakes, which goes with `end`. */
+export function fakeMachine(): { readonly folder: string; end(): void } {
+  const folder = mkdtempSync(join(tmpdir(), 'megatron-fake-'));
+  install(builtFake(), { folder });
+  return { folder, end: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** Runs the training in a process of its own, on the CPU or on a fake device of `folder`, to which `fake` tells what to be. */
+export function train(device: 'cpu' | 'cuda', folder = '', fake = ''): Training {
+  const env = { MEGATRON_DEVICE: device, MEGATRON_CUDA_LIBS: folder, MEGATRON_CACHE: join(folder, 'cache'), MEGATRON_FAKE_CUDA: fake };
+  const program = fileURLToPath(new URL('./programs/train.ts', import.meta.url));
+  const args = ['--conditions=@megatron-ts/source', '--import', 'tsx', program];
+  return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, ...env } })) as Training;
+}
