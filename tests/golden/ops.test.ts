@@ -71,6 +71,7 @@ describe('the goldens', () => {
       'checksPlacements',
       'countTargets',
       'declarePlacement',
+      'deviceStats',
       'defineOp',
       'dtypeCode',
       'emptyCache',
