@@ -11,7 +11,7 @@ import { alone, initStd } from './run-plan.ts';
 const sizes = { vocabSize: 61, maxSequenceLength: 16, hiddenSize: 32, numLayers: 2, numAttentionHeads: 4, initStd };
 const families: readonly FamilyConfig[] = [
   { family: 'Llama', model: { ...sizes, numKeyValueHeads: 1, ffnHiddenSize: 48 } },
-  { family: 'BERT', model: sizes },
+  { family: 'BERT', model: { ...sizes, addBinaryHead: true, labelSmoothing: 0.1, zLoss: 1e-2 } },
 ];
 
 interface Dtypes {

@@ -211,7 +211,6 @@ export type {
   BertModelOptions,
   BertOutputs,
   BertPreset,
-  BertTargets,
   BinaryHeadOptions,
   CrossAttentionInputs,
   DecoderInputs,

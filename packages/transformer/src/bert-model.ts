@@ -30,13 +30,12 @@ import { TransformerLayer } from './transformer-layer.ts';
 export interface BertInputs extends Pick<AttentionInputs, 'segments'> {
   /** Kind of each token (i32) `[s, b]`; 0 by default. The first stage reads it. */
   readonly tokenTypes?: AnyTensor | undefined;
-}
-
-/** What a BERT model is told to make losses: on the last stage it then gives them in place of logits; other stages ignore it. */
-export interface BertTargets extends BertInputs {
-  /** Token that each masked one was (i32) `[s, b]`, `ignoreIndex` where none was masked. */
-  readonly targets: Tensor;
-  /** For the binary head, which of the two is true of each sample (i32) `[b]`, such as 1 where the second sentence does not follow. */
+  /**
+   * Token that each masked one was (i32) `[s, b]`, `ignoreIndex` where none was masked: the last stage then gives losses in place of logits,
+   * and others ignore it.
+   */
+  readonly targets?: Tensor | undefined;
+  /** Beside them for a binary head, which of the two is true of each sample (i32) `[b]`, such as 1 where sentences do not follow. */
   readonly sentenceTargets?: AnyTensor | undefined;
 }
 
@@ -87,14 +86,13 @@ export class BertModel<SP extends boolean = false> extends Module {
     this.blocks = layerBlocks('BertModel', layers.length, given.recompute);
   }
 
-  /** On the last stage, the loss of each token, 0 where it was not masked, with that of its sample's sentences where it was: `[s, b]`. */
-  override forward(input: AnyTensor, inputs: BertTargets): AnyTensor;
   /**
    * Tokens (i32) `[s, b]` on the first stage, else hidden states `[s, b, h]`; to hidden states, or on the last stage to logits
-   * `[s, b, v / t]`, cut over the ranks.
+   * `[s, b, v / t]`, cut over the ranks. With targets the last stage gives the loss of each token `[s, b]`: 0 where it was not masked, and
+   * with that of its sample's sentences where it was.
+   * @throws ConfigError MISSING_OPTION, CONTRADICTION
    */
-  override forward(input: AnyTensor, inputs?: BertInputs): AnyTensor;
-  override forward(input: AnyTensor, inputs: Partial<BertTargets> = {}): AnyTensor {
+  override forward(input: AnyTensor, inputs: BertInputs = {}): AnyTensor {
     const hidden = this.through(input, inputs); // [s, b, h]
     if (this.head === undefined) return hidden;
     const { targets, sentenceTargets } = inputs;

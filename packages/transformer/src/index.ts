@@ -5,7 +5,7 @@
 export { BertEmbedding } from './bert-embedding.ts';
 export type { BertEmbeddingOptions } from './bert-embedding.ts';
 export { BertModel } from './bert-model.ts';
-export type { BertInputs, BertOutputs, BertTargets } from './bert-model.ts';
+export type { BertInputs, BertOutputs } from './bert-model.ts';
 export type { BertConfig, BertModelOptions } from './bert-options.ts';
 export { BinaryHead } from './binary-head.ts';
 export type { BinaryHeadOptions } from './binary-head.ts';

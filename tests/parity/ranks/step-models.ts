@@ -72,19 +72,23 @@ interface Microbatch {
   readonly input: Tensor;
   readonly targets: Tensor;
   readonly segments: Tensor;
+  /** For a binary head. */
+  readonly sentenceTargets: Tensor;
 }
 
 /** One forward and backward of all microbatches; returns the mean loss. */
 function runStep(model: AnyModel, ctx: ParallelContext, plan: ModelPlan): number {
   const { numMicrobatches, packed } = plan;
+  const hasBinaryHead = plan.family === 'BERT' && plan.model.addBinaryHead === true;
   const { loss } = runSchedule({
     ctx,
     schedule: oneForwardOneBackward({ numStages: ctx.pp.size, numMicrobatches }),
     chunks: [model],
     microbatches: Array.from({ length: numMicrobatches }, (_, number) => microbatchOf(plan, number)),
-    forwardStep: (chunk: Module, input: AnyTensor, { segments }: Microbatch) => {
+    forwardStep: (chunk: Module, input: AnyTensor, { segments, targets, sentenceTargets }: Microbatch) => {
       const inputs = packed ? { segments } : {};
-      return chunk instanceof BertModel ? chunk.call(input, inputs) : (chunk as GPTModel<boolean>).call(input, undefined, inputs);
+      if (!(chunk instanceof BertModel)) return (chunk as GPTModel<boolean>).call(input, undefined, inputs);
+      return (chunk as BertModel<boolean>).call(input, hasBinaryHead ? { ...inputs, targets, sentenceTargets } : inputs);
     },
     lossOf: (output, { targets }) => model.lossOf(output, targets),
   });
@@ -100,7 +104,8 @@ function microbatchOf({ model, batch }: ModelPlan, number: number): Microbatch {
   };
   const word = (shift: number) => (token: number, sample: number) => (7 * token * token + 3 * sample + 11 * number + shift) % vocabSize;
   const segmentOf = (token: number, sample: number) => (sample === 0 && token >= seq - 2 ? -1 : token < seq / 2 ? 0 : 1);
-  return { input: rows(word(0)), targets: rows(word(5)), segments: rows(segmentOf) };
+  const sentenceTargets = tensor(Int32Array.from({ length: batch }, (_, sample) => (sample + number === 0 ? 1 : 0)));
+  return { input: rows(word(0)), targets: rows(word(5)), segments: rows(segmentOf), sentenceTargets };
 }
 
 /** What this rank holds of each parameter; a second use on the same rank holds nothing of its own. */
