@@ -37,6 +37,11 @@ export interface T5Inputs {
    * segment 0 by default.
    */
   readonly decoderSegments?: AnyTensor | undefined;
+  /**
+   * Token that should follow each of the decoder's (i32) `[sd, b]`, `ignoreIndex` where none counts: the last stage then gives losses,
+   * without ever holding all logits, and others ignore it.
+   */
+  readonly targets?: Tensor | undefined;
 }
 
 /** Both residual streams on their way through the stages. */
@@ -76,14 +81,14 @@ export class T5Model<SP extends boolean = false> extends Module {
     this.encoder = new T5Encoder<SP>(encoder);
     this.decoder = new T5Decoder<SP>(decoder);
     const headWeight = () => (tiedHead ? tiedHeadWeight(this.embedding?.weight, { ...words, ...tied }) : vocabParallelWeight(words));
-    this.head = place.isLast ? new LanguageModelHead<SP>({ ...words, weight: headWeight() }) : undefined;
+    this.head = place.isLast ? new LanguageModelHead<SP>({ ...words, weight: headWeight(), loss: sizes.loss }) : undefined;
     this.sizes = sizes;
   }
 
   /**
    * Tokens (i32) `[se, b]` on the first stage, else what the stage before gave, `[se + sd, b, h]`, and the decoder's tokens `[sd, b]`,
    * given to every stage; to both streams one behind the other, `[se + sd, b, h]`, or on the last stage to logits `[sd, b, v / t]`, cut
-   * over the ranks.
+   * over the ranks, or with targets to the loss of each token `[sd, b]`.
    * @throws ShapeError SHAPE_MISMATCH
    */
   override forward(input: AnyTensor, decoderTokens: Tensor, inputs: T5Inputs = {}): AnyTensor {
@@ -95,7 +100,9 @@ export class T5Model<SP extends boolean = false> extends Module {
         : { encoded: embedding.call(input), decoded: embedding.call(decoderTokens) }; // [se, b, h] and [sd, b, h]
     const encoded = this.throughEncoder(streams.encoded, inputs); // [se, b, h]
     const decoded = this.throughDecoder({ encoded, decoded: streams.decoded }, inputs); // [sd, b, h]
-    return this.head === undefined ? cat([encoded, decoded], 0) : this.scored(decoded, this.head); // [se + sd, b, h], or [sd, b, v / t]
+    if (this.head === undefined) return cat([encoded, decoded], 0); // [se + sd, b, h]
+    const scaled = this.scaled(decoded); // [sd, b, h]
+    return inputs.targets === undefined ? this.head.call(scaled) : this.head.call(scaled, inputs.targets); // [sd, b, v / t] or [sd, b]
   }
 
   /**
@@ -114,22 +121,27 @@ export class T5Model<SP extends boolean = false> extends Module {
     requireBatch(decoderTokens, memory);
     const { embedding, head } = this.ends('decode');
     const streams = { encoded: memory, decoded: embedding.call(decoderTokens) };
-    return this.scored(this.throughDecoder(streams, inputs), head); // [sd, b, v / t]
+    return head.call(this.scaled(this.throughDecoder(streams, inputs))); // [sd, b, v / t]
   }
 
   /** Loss of each token from logits `[sd, b, v / t]` and targets (i32) `[sd, b]`, 0 where a target is `ignoreIndex`: `[sd, b]`. */
   losses(logits: Tensor<VocabShard>, targets: Tensor): Tensor {
-    const { vocabSize, ignoreIndex, words } = this.sizes;
-    return vocabParallelCrossEntropy(logits, targets, words.tpGroup, { vocabSize, ignoreIndex });
+    const { vocabSize, loss, words } = this.sizes;
+    return vocabParallelCrossEntropy(logits, targets, words.tpGroup, { vocabSize, ...loss });
   }
 
-  /** Sum of the losses and number of tokens that count, as schedules want them. */
-  lossOf(logits: AnyTensor, targets: Tensor): Loss {
-    return { sum: sum(this.losses(logits, targets)), count: countTargets(targets, this.sizes.ignoreIndex) };
+  /**
+   * Sum of the losses and number of tokens that count, as schedules want them. `output` is what the last stage gave: losses `[sd, b]`, or
+   * logits `[sd, b, v / t]`.
+   */
+  lossOf(output: AnyTensor, targets: Tensor): Loss {
+    const isLosses = output.shape.length === targets.shape.length;
+    const losses: Tensor = isLosses ? output : this.losses(output, targets); // [sd, b]
+    return { sum: sum(losses), count: countTargets(targets, this.sizes.loss.ignoreIndex) };
   }
 
   /** Logits of the whole vocabulary on every tensor-parallel rank of the last stage: `[sd, b, vocabSize]`. */
-  logits(input: AnyTensor, decoderTokens: Tensor, inputs?: T5Inputs): Tensor {
+  logits(input: AnyTensor, decoderTokens: Tensor, inputs?: Omit<T5Inputs, 'targets'>): Tensor {
     const { vocabSize, words } = this.sizes;
     return gatherVocabulary(this.call(input, decoderTokens, inputs), vocabSize, words.tpGroup);
   }
@@ -178,9 +190,10 @@ export class T5Model<SP extends boolean = false> extends Module {
     return this.decoder.call(decoded, told); // [sd, b, h]
   }
 
-  private scored(hidden: AnyTensor, head: LanguageModelHead<SP>): Tensor<VocabShard> {
+  /** What the head reads of the decoder's stream. */
+  private scaled(hidden: AnyTensor): Tensor<Residual<SP>> {
     const { tiedHead, hiddenSize } = this.sizes;
-    return head.call(tiedHead ? mul(hidden, 1 / Math.sqrt(hiddenSize)) : hidden); // [sd, b, v / t]
+    return (tiedHead ? mul(hidden, 1 / Math.sqrt(hiddenSize)) : hidden) as Tensor<Residual<SP>>; // [sd, b, h]
   }
 
   /** Both ends of a model that is on one stage. @throws ConfigError CONTRADICTION */

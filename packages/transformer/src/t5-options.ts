@@ -1,9 +1,10 @@
+import type { CrossEntropyOptions } from '@megatron-ts/tensor';
 import type { LayerDTypes } from '@megatron-ts/tensor-parallel';
 import type { ModelContext } from './gpt-options.ts';
 import type { Recompute } from './recompute-plan.ts';
 
-/** Sizes and settings of a T5 model. */
-export interface T5Config<SP extends boolean = false> extends LayerDTypes {
+/** Sizes and settings of a T5 model. `labelSmoothing` and `zLoss` are those of the losses. */
+export interface T5Config<SP extends boolean = false> extends LayerDTypes, CrossEntropyOptions {
   /** Number of tokens. */
   readonly vocabSize: number;
   /** Features of the residual stream. */
@@ -30,7 +31,7 @@ export interface T5Config<SP extends boolean = false> extends LayerDTypes {
   /** Distance from which on all fall into the last bucket; 128 by default. */
   readonly maxDistance?: number;
   /** Target of tokens that do not count: their loss is 0; -100 by default. */
-  readonly ignoreIndex?: number;
+  readonly ignoreIndex?: number | undefined;
   /** Share of the elements that dropout leaves out of embeddings, of what each block adds, and of the last norms; 0 by default. */
   readonly hiddenDropout?: number;
   /** Share of the attention probabilities that dropout leaves out; 0 by default. */

@@ -1,5 +1,5 @@
 import { ConfigError } from '@megatron-ts/errors';
-import { type InitRule, requireDropoutRates } from '@megatron-ts/tensor';
+import { type InitRule, requireDropoutRates, requireLossOptions } from '@megatron-ts/tensor';
 import { requireSizes } from '@megatron-ts/tensor-parallel';
 import type { DecoderLayerOptions } from './decoder-layer.ts';
 import { headDimOf } from './head-dim.ts';
@@ -29,11 +29,14 @@ export interface T5StackOptions<SP extends boolean = false> {
 /** A T5 model's settings as its parts want them. @throws ConfigError INVALID_OPTION, INDIVISIBLE */
 export function t5SizesOf<SP extends boolean>(given: T5ModelOptions<SP>) {
   const { ctx, vocabSize, hiddenSize, numLayers, numDecoderLayers = numLayers, numAttentionHeads, sequenceParallel } = given;
-  const { ffnHiddenSize = 4 * hiddenSize, activation = 'relu', tiedHead = true, ignoreIndex = -100, initFactor = 1 } = given;
+  const { ffnHiddenSize = 4 * hiddenSize, activation = 'relu', tiedHead = true, initFactor = 1 } = given;
+  const { labelSmoothing, zLoss, ignoreIndex = -100 } = given;
+  const loss = { labelSmoothing, zLoss, ignoreIndex };
   const { hiddenDropout = 0, attentionDropout = 0, layerNormEps = 1e-6, paramDType, computeDType, numBuckets, maxDistance } = given;
   const model = 'T5Model';
   requireSizes(model, { hiddenSize, numLayers, numDecoderLayers, numAttentionHeads });
   requireDropoutRates(model, { hiddenDropout, attentionDropout });
+  requireLossOptions(model, loss);
   if (!(initFactor >= 0)) throw new ConfigError('INVALID_OPTION', `${model}: initFactor is ${initFactor}. Use a number of at least 0.`);
   const place = t5PlaceOf(model, { ctx, numLayers, numDecoderLayers });
   const headDim = headDimOf(model, given);
@@ -66,7 +69,7 @@ export function t5SizesOf<SP extends boolean>(given: T5ModelOptions<SP>) {
   };
   return {
     vocabSize,
-    ignoreIndex,
+    loss,
     tiedHead,
     hiddenSize,
     words: { ...shared, vocabSize, hiddenSize, init: drawn(1) },

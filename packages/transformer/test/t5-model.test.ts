@@ -1,6 +1,6 @@
 import { initializeModelParallel, type ParallelContext } from '@megatron-ts/process-groups';
-import { type AnyTensor, evaluate, type Tensor, tensor, zeros } from '@megatron-ts/tensor';
-import { expectBitwise, expectClose } from '@megatron-ts/testing';
+import { type AnyTensor, crossEntropy, evaluate, type Tensor, tensor, zeros } from '@megatron-ts/tensor';
+import { expectBitwise, expectClose, expectRelativeL2 } from '@megatron-ts/testing';
 import { describedPlace, ParallelCrossAttention, relativeBucket, RelativePositionBias, T5Model } from '@megatron-ts/transformer';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -53,6 +53,30 @@ describe('a T5 model', () => {
     expectBitwise(logits(9, 7).subarray(0, seen), logits(9, 2).subarray(0, seen));
     expect(logits(9, 7).subarray(seen)).not.toEqual(logits(9, 2).subarray(seen));
     model.dispose();
+  });
+
+  it('has the losses of crossEntropy with its options, from logits and without them, and all but equal gradients', () => {
+    const options = { labelSmoothing: 0.1, zLoss: 0.01, ignoreIndex: -1 };
+    const stepOf = (isFused: boolean) => {
+      const model = new T5Model({ ctx, ...sizes, ...options }).initialize(ctx);
+      const [read, written, targets] = [column(3, 1, 4, 1, 5), column(0, 9, 2, 7), column(9, -1, 7, 1)];
+      const found = ctx.step(0, () => {
+        const logits = model.call(read, written); // [4, 1, 19]
+        const losses: Tensor = isFused ? model.call(read, written, { targets }) : model.losses(logits, targets); // [4, 1]
+        expectBitwise(floats(losses), floats(crossEntropy(logits, targets, options)));
+        const { sum, count } = model.lossOf(isFused ? losses : logits, targets);
+        expect(count).toBe(3);
+        sum.backward();
+        return { loss: sum.item(), grads: model.parameters().map(({ grad }) => floats(grad as AnyTensor)) };
+      });
+      model.dispose();
+      return found;
+    };
+    const [fused, plain] = [stepOf(true), stepOf(false)];
+    expect(fused.loss).toBe(plain.loss);
+    const because = 'the gradient of the head is a sum over chunks of tokens';
+    fused.grads.forEach((grad, i) => expectRelativeL2(grad, plain.grads[i] ?? [], { limit: 1e-6, because }));
+    expect(() => new T5Model({ ctx, ...sizes, zLoss: -1 })).toThrow('T5Model: zLoss is -1. Use a coefficient of at least 0');
   });
 
   it('has, stored in bf16, losses close to those in f32', () => {

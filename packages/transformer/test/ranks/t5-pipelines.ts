@@ -38,13 +38,15 @@ const dropouts = { hiddenDropout: 0.2, attentionDropout: 0.2 };
 /** Models by name. Under tensor parallelism the streams are cut along their sequences. */
 export const models = {
   'two layers and two, tied, dropout': { ...sizes, ...dropouts, numLayers: 2 },
-  'one layer and three, gated, a head of its own, recomputed': {
+  'one layer and three, gated, a head of its own, recomputed, losses without logits': {
     ...sizes,
     numLayers: 1,
     numDecoderLayers: 3,
     activation: 'geglu',
     tiedHead: false,
     recompute: 'full',
+    labelSmoothing: 0.1,
+    zLoss: 0.01,
   },
 } as const satisfies Readonly<Record<string, T5Config>>;
 
@@ -65,7 +67,10 @@ export async function pipelineSteps(): Promise<PipelineSteps> {
     const ranks = Array.from({ length: dp * tp * pp }, (_, i) => first + i);
     await using ctx = await initializeModelParallel({ ranks, tensorModelParallelSize: tp, pipelineModelParallelSize: pp, seed: 5 });
     for (const [name, config] of Object.entries(models))
-      found[name as ModelName][layout as LayoutName] = step(new T5Model<boolean>({ ...config, ctx, sequenceParallel: tp > 1 }), ctx);
+      found[name as ModelName][layout as LayoutName] = step(new T5Model<boolean>({ ...config, ctx, sequenceParallel: tp > 1 }), {
+        ctx,
+        isFused: 'zLoss' in config,
+      });
   }
   return found;
 }
@@ -96,7 +101,7 @@ function microbatchOf(number: number): Microbatch {
   };
 }
 
-function step(model: T5Model<boolean>, ctx: ParallelContext): PipelineStep {
+function step(model: T5Model<boolean>, { ctx, isFused }: { readonly ctx: ParallelContext; readonly isFused: boolean }): PipelineStep {
   model.initialize(ctx);
   const chunk = ctx.dp.size > 1 ? new DistributedDataParallel(model, { dpGroup: ctx.dpCp }) : model;
   const optimizer = new Adam(chunk.parameters(), { lr: 1e-2 });
@@ -108,8 +113,8 @@ function step(model: T5Model<boolean>, ctx: ParallelContext): PipelineStep {
       schedule: oneForwardOneBackward({ numStages: ctx.pp.size, numMicrobatches: own }),
       chunks: [chunk],
       microbatches: (index) => microbatchOf(ctx.dp.rank * own + index),
-      forwardStep: (stage: Module, input: AnyTensor, { decoderTokens, segments, decoderSegments }) =>
-        (stage as T5Model<boolean>).call(input, decoderTokens, { segments, decoderSegments }),
+      forwardStep: (stage: Module, input: AnyTensor, { decoderTokens, segments, decoderSegments, targets }) =>
+        (stage as T5Model<boolean>).call(input, decoderTokens, { segments, decoderSegments, ...(isFused ? { targets } : {}) }),
       activationShape: ({ input, decoderTokens }) => model.activationShape(input.shape, decoderTokens.shape),
       lossOf: (output, { targets }) => model.lossOf(output, targets),
     });
