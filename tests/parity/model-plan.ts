@@ -1,11 +1,12 @@
-import type { BertConfig, GPTConfig, LlamaConfig } from '@megatron-ts/core';
+import type { BertConfig, GPTConfig, LlamaConfig, T5Config } from '@megatron-ts/core';
 import type { Layout } from './run-plan.ts';
 
 /** Sizes and settings of a model, by family. */
 export type FamilyConfig =
   | { readonly family: 'GPT'; readonly model: GPTConfig<boolean> }
   | { readonly family: 'Llama'; readonly model: LlamaConfig<boolean> }
-  | { readonly family: 'BERT'; readonly model: BertConfig<boolean> };
+  | { readonly family: 'BERT'; readonly model: BertConfig<boolean> }
+  | { readonly family: 'T5'; readonly model: T5Config<boolean> & Pick<GPTConfig, 'maxSequenceLength'> };
 
 /** A few steps of one model on one layout. It travels to the ranks as it is. */
 export type ModelPlan = FamilyConfig & {

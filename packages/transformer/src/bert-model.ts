@@ -31,8 +31,8 @@ export interface BertInputs extends Pick<AttentionInputs, 'segments'> {
   /** Kind of each token (i32) `[s, b]`; 0 by default. The first stage reads it. */
   readonly tokenTypes?: AnyTensor | undefined;
   /**
-   * Token that each masked one was (i32) `[s, b]`, `ignoreIndex` where none was masked: the last stage then gives losses in place of logits,
-   * and others ignore it.
+   * Token that each masked one was (i32) `[s, b]`, `ignoreIndex` where none was masked: the last stage then gives losses in place of
+   * logits, and others ignore it.
    */
   readonly targets?: Tensor | undefined;
   /** Beside them for a binary head, which of the two is true of each sample (i32) `[b]`, such as 1 where sentences do not follow. */

@@ -30,8 +30,12 @@ function drawModel(number: number, below: (limit: number) => number): FamilyConf
     hiddenDropout,
     attentionDropout: below(2) / 10,
   };
-  const kind = number % 4;
-  if (kind === 3) return { family: 'BERT', model: { ...sizes, normPlacement: below(2) === 0 ? 'pre' : 'post' } };
+  const kind = number % 5;
+  if (kind === 4) return { family: 'T5', model: { ...sizes, activation: 'geglu', headDim: 2 + below(5), tiedHead: below(2) === 0 } };
+  if (kind === 3) {
+    const heads = { normPlacement: below(2) === 0 ? 'pre' : 'post', addBinaryHead: below(2) === 0 } as const;
+    return { family: 'BERT', model: { ...sizes, ...heads } };
+  }
   if (kind > 0) return { family: 'Llama', model: { ...sizes, numKeyValueHeads: 2 * kind, tieWordEmbeddings: below(2) === 0 } };
   // Beside turned or normed keys a key's bias has a gradient of its own, no longer zero but for rounding.
   const turned = below(2) === 0 ? { rotary: { interleaved: below(2) === 0 }, qkNorm: below(2) === 0, bias: false } : {};
@@ -62,7 +66,7 @@ function draw(number: number): Drawn {
   };
 }
 
-const cases = Array.from({ length: 16 }, (_, number) => draw(number));
+const cases = Array.from({ length: 20 }, (_, number) => draw(number));
 
 beforeAll(async () => {
   const plans = [...cases.map(({ single }) => single), ...cases.flatMap(({ plain, sequence }) => [plain, sequence])];

@@ -15,13 +15,15 @@ import {
   type Parameter,
   type ParallelContext,
   runSchedule,
+  type T5Config,
+  T5Model,
   type Tensor,
   tensor,
 } from '@megatron-ts/core';
 import { type Held, type Recording, writeRecording } from '../recording.ts';
 import type { ModelPlan } from '../model-plan.ts';
 
-type AnyModel = GPTModel<boolean> | BertModel<boolean>;
+type AnyModel = GPTModel<boolean> | BertModel<boolean> | T5Model<boolean>;
 
 /** Steps the models of those of `plans` that name this rank, one after another, and leaves a recording of each in `folder`. */
 export async function stepModels(folder: string, plans: readonly ModelPlan[]): Promise<void> {
@@ -64,6 +66,7 @@ function record(ctx: ParallelContext, plan: ModelPlan): Recording {
 
 function build(ctx: ParallelContext, { family, model }: ModelPlan): AnyModel {
   if (family === 'BERT') return new BertModel<boolean>({ ...(model as BertModelOptions<boolean>), ctx });
+  if (family === 'T5') return new T5Model<boolean>({ ...(model as T5Config<boolean>), ctx });
   if (family === 'Llama') return new LlamaModel<boolean>({ ...(model as LlamaModelOptions<boolean>), ctx });
   return new GPTModel<boolean>({ ...(model as GPTConfig<boolean>), ctx });
 }
@@ -87,6 +90,9 @@ function runStep(model: AnyModel, ctx: ParallelContext, plan: ModelPlan): number
     microbatches: Array.from({ length: numMicrobatches }, (_, number) => microbatchOf(plan, number)),
     forwardStep: (chunk: Module, input: AnyTensor, { segments, targets, sentenceTargets }: Microbatch) => {
       const inputs = packed ? { segments } : {};
+      // The decoder reads what it should write: nobody learns from that, but every number counts.
+      if (chunk instanceof T5Model)
+        return (chunk as T5Model<boolean>).call(input, targets, packed ? { segments, decoderSegments: segments } : {});
       if (!(chunk instanceof BertModel)) return (chunk as GPTModel<boolean>).call(input, undefined, inputs);
       return (chunk as BertModel<boolean>).call(input, hasBinaryHead ? { ...inputs, targets, sentenceTargets } : inputs);
     },
