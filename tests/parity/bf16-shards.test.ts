@@ -12,6 +12,7 @@ const sizes = { vocabSize: 61, maxSequenceLength: 16, hiddenSize: 32, numLayers:
 const families: readonly FamilyConfig[] = [
   { family: 'Llama', model: { ...sizes, numKeyValueHeads: 1, ffnHiddenSize: 48 } },
   { family: 'BERT', model: { ...sizes, addBinaryHead: true, labelSmoothing: 0.1, zLoss: 1e-2 } },
+  { family: 'T5', model: { ...sizes, activation: 'geglu', tiedHead: false, initFactor: 0.5 } },
 ];
 
 interface Dtypes {
