@@ -90,6 +90,7 @@ describe('the goldens', () => {
       'numel',
       'philoxKey',
       'placeCollective',
+      'placementOver',
       'productPlacement',
       'readBox',
       'recompute',

@@ -1,4 +1,13 @@
-import { backward, initializeModelParallel, scope, withChecking } from '@megatron-ts/core';
+import {
+  type AnyTensor,
+  backward,
+  declarePlacement,
+  initializeModelParallel,
+  ParallelMLP,
+  scope,
+  tensor,
+  withChecking,
+} from '@megatron-ts/core';
 import { describe, expect, it } from 'vitest';
 import { Layers, type PlacementMistake, placementMistakes } from './placement-mistakes.ts';
 
@@ -43,6 +52,25 @@ describe('the placement checker', () => {
 
   it.each(placementMistakes.filter(({ inBackward }) => inBackward))('finds it in backward, not before: $name', async ({ wrong }) => {
     expect(await run(wrong)).toMatch(/^(rank \d.*: )?backward of /);
+  });
+
+  it('follows an axis that the caller declares beside one that the layers declare', async () => {
+    const sizes = { backend: 'fake', worldSize: 4, rank: 0, tensorModelParallelSize: 2 } as const;
+    await using ctx = await initializeModelParallel(sizes);
+    const mlp = new ParallelMLP({ hiddenSize: 8, tpGroup: ctx.tp }).initialize(ctx);
+    const output = () => mlp.call(declarePlacement(tensor(new Float32Array(64), [4, 2, 8]), 'batch sharded over dp')) as AnyTensor;
+    scope(() => {
+      expect(output().placement).toBe('batch sharded over dp');
+      const loss = output().sum();
+      expect(loss.placement).toBe('partial sum over dp');
+      expect(() => loss.item()).toThrow(/item: \[\] \(partial sum over dp, since sum\).*Reduce it over dp first/);
+      backward([loss], [tensor([1], [])]); // gradients that are summands over dp are data parallelism's to sum
+      expect(mlp.down.bias?.grad?.shape).toEqual([8]);
+      expect(() => mlp.call(declarePlacement(tensor(new Float32Array(64), [4, 2, 8]), 'hidden sharded over tp'))).toThrow(
+        /linear: \[4, 2, 8\] \(hidden sharded over tp\) times/,
+      );
+    });
+    mlp.dispose();
   });
 
   it('is off unless asked for', async () => {

@@ -14,6 +14,7 @@ export {
   crossAttention,
   countTargets,
   crossEntropy,
+  declarePlacement,
   defineOp,
   deviceStats,
   div,

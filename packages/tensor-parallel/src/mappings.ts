@@ -1,6 +1,6 @@
 import { allGather, allReduce, type ProcessGroup, reduceScatter } from '@megatron-ts/process-groups';
 import type { AnyTensor, PartialSum, Placement, Replicated, Sharded, Tensor } from '@megatron-ts/tensor';
-import { copyInto, defineOp, empty, numel, permute, reshape, samePlacement, slice, whereInModel } from '@megatron-ts/tensor';
+import { copyInto, defineOp, empty, numel, permute, placementOver, reshape, samePlacement, slice, whereInModel } from '@megatron-ts/tensor';
 
 /** Cut along the last dim: what lies between a column-parallel and a row-parallel layer. */
 export type HiddenShard = Sharded<'tp', 'hidden'>;
@@ -29,7 +29,7 @@ function mapping<In extends Placement, Out extends Placement>({ name, forward, b
     name,
     forward: (x: AnyTensor, tpGroup: ProcessGroup) => ({ output: forward(x, tpGroup), saved: tpGroup }),
     backward: (grad, tpGroup) => [backward(grad, tpGroup), null],
-    placement: () => output,
+    placement: (x) => placementOver('tp', x, output),
   });
   return (x, tpGroup) => (tpGroup.size === 1 ? (x as AnyTensor) : apply(x, tpGroup));
 }

@@ -34,7 +34,7 @@ export { globalNumel, wholeTensor } from './param-meta.ts';
 export type { ConstantRule, InitRule, LogicalTensor, NormalRule, ParamMeta, Rectangle, UniformRule } from './param-meta.ts';
 export { Parameter } from './parameter.ts';
 export type { AxisPlace, GradSynchronizer, GradTarget, InitializationContext, ParameterOptions } from './parameter.ts';
-export { productPlacement } from './placement.ts';
+export { placementOver, productPlacement } from './placement.ts';
 export type { PartialSum, Placement, Replicated, Sharded, Whole } from './placement.ts';
 export { recompute } from './recompute.ts';
 export { remakeable } from './remade-tensor.ts';

@@ -19,6 +19,13 @@ export function productPlacement(x: Placement, w: Placement): Placement {
   return x === 'replicated' ? w : (`partial sum over ${axisOf(w)}` satisfies PartialSum);
 }
 
+/** What `before` becomes when it is `after` over `axis`: under the placement checker it may name several axes. */
+export function placementOver(axis: string, before: Placement, after: Placement): Placement {
+  if (!before.includes(', ')) return after;
+  const others = before.split(', ').filter((words) => !words.endsWith(` over ${axis}`));
+  return (after === 'replicated' ? others : [...others, after]).join(', ') as Placement;
+}
+
 function axisOf(placement: Placement): string {
   return placement.slice(placement.lastIndexOf(' ') + 1);
 }

@@ -46,11 +46,8 @@ export function placeDeclared(output: AnyTensor, made: AnyTensor, { op, inputs, 
   const layout: Record<string, AxisPlacement> = {};
   for (const axis of new Set([...axesOf([...operands, placed(made)]), ...declared.map((part) => part.axis)])) {
     const part = declared.find((words) => words.axis === axis);
-    const cutBefore = operands.some((operand) => over(axis, operand)?.kind === 'sharded');
     const found =
-      part === undefined
-        ? undeclared({ op, axis, cutBefore }, placed(made))
-        : agreed({ op, axis, part }, placed(made), inputs[0]?.shape ?? made.shape);
+      part === undefined ? undeclared(op, axis, placed(made)) : agreed({ op, axis, part }, placed(made), inputs[0]?.shape ?? made.shape);
     if (found !== undefined) layout[axis] = found;
   }
   place(output, layout);
@@ -68,16 +65,10 @@ function refuseUnknown(op: string, operands: readonly Placed[]): void {
   }
 }
 
-interface Undeclared {
-  readonly op: string;
-  readonly axis: string;
-  readonly cutBefore: boolean;
-}
-
-/** Over an axis that the words do not name the output is whole, unless it is cut over it as the inputs are. */
-function undeclared({ op, axis, cutBefore }: Undeclared, made: Placed): AxisPlacement | undefined {
+/** Over an axis that the words do not name the output is whole. */
+function undeclared(op: string, axis: string, made: Placed): AxisPlacement | undefined {
   const found = over(axis, made);
-  if (found === undefined || found.kind === 'replicated' || (found.kind === 'sharded' && cutBefore && axis !== 'tp')) return found;
+  if (found === undefined || found.kind === 'replicated') return found;
   throw misplaced(op, `its placement says replicated, but forward made ${described(axis, made)}. Correct the one or the other.`);
 }
 
@@ -100,16 +91,18 @@ function agreed({ op, axis, part }: Agreed, made: Placed, inputShape: Shape): Ax
   return inner.kind === 'sharded' && name !== undefined ? { ...inner, name } : inner;
 }
 
-/** The dim that became smaller; else the first for a sequence, and the last for all others. */
+/** The dim that became smaller; else that of the name in `[s, b, h]`, the last for all names but sequence and batch. */
 function cutDim(name: string, shape: Shape, before: Shape): number {
   const smaller = before.length === shape.length ? shape.findIndex((extent, dim) => extent !== before[dim]) : -1;
   if (smaller !== -1) return smaller;
-  return name === 'sequence' ? 0 : shape.length - 1;
+  if (name === 'sequence' || (name === 'batch' && shape.length === 1)) return 0;
+  return name === 'batch' ? 1 : shape.length - 1;
 }
 
 /**
  * Tells the placement checker where a value lives that was made elsewhere, such as the input of a pipeline's stage, in the words of its
- * `placement`: `sequence sharded over tp` is the first dim, other names the last. Does nothing unless placements are checked.
+ * `placement`: in `[s, b, h]` the dim of `sequence sharded over tp` is the first, that of `batch sharded over dp` the second, that of others the
+ * last. Does nothing unless placements are checked.
  */
 export function declarePlacement<T extends AnyTensor>(tensor: T, words: string): T {
   if (!checksPlacements()) return tensor;
