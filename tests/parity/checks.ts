@@ -17,6 +17,8 @@ export interface Comparison {
 export interface Limits {
   /** Of a gradient, relative to its length. */
   readonly gradient: number;
+  /** Of a gradient of a norm of heads, relative to its length: few numbers, each a sum over all tokens and heads; as others by default. */
+  readonly headNorm?: number;
   /** Of a gradient that is zero but for rounding, per element. */
   readonly zeroGradient: number;
   /** Of a gradient norm, relative. */
@@ -122,8 +124,9 @@ function expectCloseGradient({ name, step, gradient, expected, limits }: Gradien
   // A key's bias shifts all scores of a query alike, and softmax does not see it: what is left is rounding.
   const isZero = name.endsWith('.qkv.bias.k');
   const because = 'the gradient is zero but for rounding';
+  const limit = name.includes('.headNorm.') ? (limits.headNorm ?? limits.gradient) : limits.gradient;
   if (isZero) named(place, () => expectClose(gradient, expected, { atol: limits.zeroGradient, because }));
-  else named(place, () => expectRelativeL2(gradient, expected, { limit: limits.gradient, because: otherOrder }));
+  else named(place, () => expectRelativeL2(gradient, expected, { limit, because: otherOrder }));
 }
 
 interface Curve extends Pick<Comparison, 'alone' | 'sameBits'> {

@@ -76,8 +76,11 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** The gradients of the second step come after a step of Adam, which makes rounding near zero larger. */
-const limits = { ...f32Limits, gradient: 3e-5, zeroGradient: 1e-6 };
+/**
+ * The gradients of the second step come after a step of Adam, which makes rounding near zero larger, and most of all where a norm of heads
+ * has two numbers whose summands nearly cancel.
+ */
+const limits = { ...f32Limits, gradient: 3e-5, headNorm: 5e-4, zeroGradient: 1e-6 };
 
 function failuresOf({ single }: Drawn, { name }: ModelPlan): [CheckName, string][] {
   const run = readRun(folder, { name, size });
