@@ -297,6 +297,9 @@ export declare function fromBytes(dtype: number, bytes: Uint8Array): number
 /** A new tensor with arbitrary contents. */
 export declare function empty(dtype: number, numel: number): number
 
+/** The same, counted as memory of this category. */
+export declare function emptyIn(dtype: number, numel: number, category: number): number
+
 /** A new tensor whose elements are all `value`. */
 export declare function filled(dtype: number, numel: number, value: number): number
 
@@ -483,8 +486,8 @@ export declare function broadcast(group: number, h: number, root: number, label:
 /** Sends a block of `src` to each rank and receives one from each into `dst`. Counts are elements by group rank; none means even blocks. */
 export declare function allToAll(group: number, src: number, dst: number, sendCounts: Uint32Array, receiveCounts: Uint32Array, label: number): number
 
-/** Posts sends and receives together. Both lists hold pairs of group rank and tensor. */
-export declare function exchange(group: number, sends: Uint32Array, receives: Uint32Array, label: number): number
+/** Posts sends and receives together: pairs of group rank and tensor, first those of so many sends, then of so many receives. */
+export declare function exchange(group: number, messages: Uint32Array, sends: number, receives: number, label: number): number
 
 /** Sends `h` to group rank `peer`. */
 export declare function send(group: number, h: number, peer: number, label: number): number

@@ -810,6 +810,7 @@ module.exports.worldLeave = nativeBinding.worldLeave
 module.exports.worldRecord = nativeBinding.worldRecord
 module.exports.fromBytes = nativeBinding.fromBytes
 module.exports.empty = nativeBinding.empty
+module.exports.emptyIn = nativeBinding.emptyIn
 module.exports.filled = nativeBinding.filled
 module.exports.alias = nativeBinding.alias
 module.exports.toBytes = nativeBinding.toBytes

@@ -1,7 +1,7 @@
 import { type AnyTensor, engine, placeCollective } from '@megatron-ts/tensor';
 import { checkCall } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
-import { received } from './received.ts';
+import { receivedRows } from './received.ts';
 import { rowsBrought, type UnevenOptions } from './rows-of-ranks.ts';
 import { Work } from './work.ts';
 
@@ -15,7 +15,7 @@ export function allGather(t: AnyTensor, options: UnevenOptions): Work<AnyTensor>
   checkCall('allGather', options);
   const { all, counts } = rowsBrought('allGather', t.shape, options);
   if (group.size === 1) return new Work('allGather', t);
-  const out = received([all, ...t.shape.slice(1)], t);
+  const out = receivedRows(all, t);
   placeCollective(out, t, { op: 'allGather', axis: group.name });
   const id = engine.allGather(group.id, t.handle, out.handle, counts, labelOf(options));
   return new Work('allGather', out, { id, timeoutMs });

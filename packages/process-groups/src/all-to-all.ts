@@ -3,7 +3,7 @@ import { type AnyTensor, engine, formatShape } from '@megatron-ts/tensor';
 import type { CollectiveOptions } from './collective-options.ts';
 import { checkCall } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
-import { received } from './received.ts';
+import { receivedRows } from './received.ts';
 import { countsOf, firstExtent, isRowList, sum } from './rows-of-ranks.ts';
 import { Work } from './work.ts';
 
@@ -25,7 +25,7 @@ export function allToAll(t: AnyTensor, options: AllToAllOptions): Work<AnyTensor
   checkCall('allToAll', options);
   const { sendRows, receiveRows } = rowsOf(t, options);
   if (group.size === 1) return new Work('allToAll', t);
-  const out = received([sum(receiveRows), ...t.shape.slice(1)], t);
+  const out = receivedRows(sum(receiveRows), t);
   const [sent, taken] = [countsOf(sendRows, t.shape), countsOf(receiveRows, t.shape)];
   const id = engine.allToAll(group.id, t.handle, out.handle, sent, taken, labelOf(options));
   return new Work('allToAll', out, { id, timeoutMs });

@@ -2,6 +2,7 @@ import { type AnyTensor, engine } from '@megatron-ts/tensor';
 import type { CollectiveOptions } from './collective-options.ts';
 import { checkCall, requirePeer } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
+import type { ProcessGroup } from './process-group.ts';
 import { Work } from './work.ts';
 
 /** One message of an exchange. */
@@ -27,9 +28,31 @@ export interface ExchangeOptions extends CollectiveOptions {
 export function exchange(options: ExchangeOptions): Work<readonly AnyTensor[]> {
   const { group, sends = [], receives = [], timeoutMs } = options;
   checkCall('exchange', options);
-  for (const { peer } of [...sends, ...receives]) requirePeer('exchange', group, peer);
+  requirePeers(group, sends);
+  requirePeers(group, receives);
   const received = receives.map(({ tensor }) => tensor);
   if (sends.length + receives.length === 0) return new Work('exchange', received);
-  const pairs = (list: readonly Message[]) => Uint32Array.from(list.flatMap(({ peer, tensor }) => [peer, tensor.handle]));
-  return new Work('exchange', received, { id: engine.exchange(group.id, pairs(sends), pairs(receives), labelOf(options)), timeoutMs });
+  const messages = listed(sends, receives);
+  const id = engine.exchange(group.id, messages, sends.length, receives.length, labelOf(options));
+  return new Work('exchange', received, { id, timeoutMs });
+}
+
+function requirePeers(group: ProcessGroup, messages: readonly Message[]): void {
+  for (const { peer } of messages) requirePeer('exchange', group, peer);
+}
+
+/** What the engine reads the messages of a call from: kept, for making such an array takes longer than a short message. */
+let list = new Uint32Array(64);
+
+/** Pairs of rank and tensor, the sends before the receives. */
+function listed(sends: readonly Message[], receives: readonly Message[]): Uint32Array {
+  const length = 2 * (sends.length + receives.length);
+  if (length > list.length) list = new Uint32Array(2 * length);
+  let at = 0;
+  for (const messages of [sends, receives])
+    for (const { peer, tensor } of messages) {
+      list[at++] = peer;
+      list[at++] = tensor.handle;
+    }
+  return list;
 }

@@ -1,7 +1,7 @@
 import { type AnyTensor, engine } from '@megatron-ts/tensor';
 import { checkCall, requireMember } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
-import { received } from './received.ts';
+import { receivedRows } from './received.ts';
 import { rowsBrought, type UnevenOptions } from './rows-of-ranks.ts';
 import { Work } from './work.ts';
 
@@ -23,7 +23,7 @@ export function gatherToRoot(t: AnyTensor, options: GatherToRootOptions): Work<A
   requireMember('gather', group, root);
   const { all, counts } = rowsBrought('gather', t.shape, options);
   if (group.size === 1) return new Work<AnyTensor | undefined>('gather', t);
-  const out = group.rank === root ? received([all, ...t.shape.slice(1)], t) : undefined;
+  const out = group.rank === root ? receivedRows(all, t) : undefined;
   const id = engine.gatherToRoot(group.id, t.handle, out?.handle ?? 0, root, counts, labelOf(options));
   return new Work<AnyTensor | undefined>('gather', out, { id, timeoutMs });
 }

@@ -1,11 +1,23 @@
-import { type AnyTensor, type DType, dtypeCode, engine, inCategory, type Placement, Tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, type DType, emptyIn, type Placement, Tensor } from '@megatron-ts/tensor';
+
+/** What memory for a result is like. */
+export interface ReceivedForm {
+  /** Extents, outermost first. */
+  readonly shape: readonly number[];
+  /** Element type. */
+  readonly dtype: DType;
+  /** Where the value lives on the mesh. */
+  readonly placement: Placement;
+}
 
 /** Memory for what an operation brings, not filled yet; it counts as communication for as long as it lives. */
-export function received(
-  shape: readonly number[],
-  { dtype, placement }: { readonly dtype: DType; readonly placement: Placement },
-): AnyTensor {
-  const count = shape.reduce((product, extent) => product * extent, 1);
-  const handle = inCategory('communication', () => engine.empty(dtypeCode(dtype), count));
-  return new Tensor(handle, { shape: [...shape], dtype, placement });
+export function received(shape: readonly number[], { dtype, placement }: Omit<ReceivedForm, 'shape'>): AnyTensor {
+  return new Tensor(emptyIn('communication', shape, dtype), { shape, dtype, placement });
+}
+
+/** The same for a tensor like `form` of so many rows. */
+export function receivedRows(rows: number, form: ReceivedForm): AnyTensor {
+  const shape = form.shape.slice();
+  shape[0] = rows;
+  return received(shape, form);
 }

@@ -2,7 +2,7 @@ import { type AnyTensor, engine, placeCollective } from '@megatron-ts/tensor';
 import { reduceCode, type ReductionOptions } from './collective-options.ts';
 import { checkCall } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
-import { received } from './received.ts';
+import { receivedRows } from './received.ts';
 import { rowsTaken, type UnevenOptions } from './rows-of-ranks.ts';
 import { Work } from './work.ts';
 
@@ -19,7 +19,7 @@ export function reduceScatter(t: AnyTensor, options: ReduceScatterOptions): Work
   checkCall('reduceScatter', options);
   const { own, counts } = rowsTaken('reduceScatter', t.shape, options);
   if (group.size === 1) return new Work('reduceScatter', t);
-  const out = received([own, ...t.shape.slice(1)], t);
+  const out = receivedRows(own, t);
   placeCollective(out, t, { op: 'reduceScatter', axis: group.name, reduction: options.op });
   const id = engine.reduceScatter(group.id, t.handle, out.handle, reduceCode(options), counts, labelOf(options));
   return new Work('reduceScatter', out, { id, timeoutMs });

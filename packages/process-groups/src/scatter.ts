@@ -2,7 +2,7 @@ import { ShapeError } from '@megatron-ts/errors';
 import { type AnyTensor, type DType, engine } from '@megatron-ts/tensor';
 import { checkCall, requireMember } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
-import { received } from './received.ts';
+import { receivedRows } from './received.ts';
 import { rowsTaken, type UnevenOptions } from './rows-of-ranks.ts';
 import { Work } from './work.ts';
 
@@ -29,7 +29,7 @@ export function scatter(t: AnyTensor | undefined, options: ScatterOptions): Work
   const whole = wholeOf(t, options);
   const { own, counts } = rowsTaken('scatter', whole.shape, options);
   if (group.size === 1 && t !== undefined) return new Work('scatter', t);
-  const out = received([own, ...whole.shape.slice(1)], whole);
+  const out = receivedRows(own, whole);
   const source = group.rank === root ? t?.handle : undefined;
   const id = engine.scatter(group.id, source ?? 0, out.handle, root, counts, labelOf(options));
   return new Work('scatter', out, { id, timeoutMs });

@@ -36,6 +36,11 @@ describe.each([
       expectAlike(name, (seen) => seen.uneven);
     });
 
+    it('an exchange of many messages keeps them in order', () => {
+      const from = (source: number, rank: number) => Array.from({ length: 70 }, (_, at) => 1000 * source + 100 * rank + at);
+      ranks.forEach(({ manyMessages }, rank) => expect(manyMessages).toEqual([from((rank + 3) % 4, rank), from((rank + 2) % 4, rank)]));
+    });
+
     it('a barrier lets nobody leave before all have come', () => {
       const entered = ranks.map(({ barrier }) => barrier.entered);
       for (const { barrier } of ranks) for (const time of entered) expect(barrier.left >= time).toBe(true);

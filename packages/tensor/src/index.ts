@@ -23,7 +23,7 @@ export { deviceStats } from './device-stats.ts';
 export type { DeviceStats } from './device-stats.ts';
 export { emptyCache, memoryStats, resetPeakMemory } from './memory.ts';
 export type { MemoryStats, MemoryUsage } from './memory.ts';
-export { categorize, inCategory, memoryCategories } from './memory-category.ts';
+export { categorize, emptyIn, inCategory, memoryCategories } from './memory-category.ts';
 export type { MemoryCategory } from './memory-category.ts';
 export { Module } from './module.ts';
 export type { ModuleHooks } from './module.ts';

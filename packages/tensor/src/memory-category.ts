@@ -1,4 +1,6 @@
+import { type DType, dtypeCode } from './dtype.ts';
 import { engine } from './engine.ts';
+import { numel } from './shape.ts';
 import type { AnyTensor } from './tensor.ts';
 
 /** What memory is used for, in the order of the engine's codes. */
@@ -18,6 +20,11 @@ export function inCategory<T>(category: MemoryCategory, f: () => T): T {
   } finally {
     engine.setMemoryCategory(before);
   }
+}
+
+/** The engine's number for memory of `shape`, not filled yet, that counts under `category`. */
+export function emptyIn(category: MemoryCategory, shape: readonly number[], dtype: DType): number {
+  return engine.emptyIn(dtypeCode(dtype), numel(shape), memoryCategories.indexOf(category));
 }
 
 /** Counts the memory in which `tensor` lies under `category` from now on; views share it and move along. */

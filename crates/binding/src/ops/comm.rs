@@ -31,12 +31,19 @@ fn reduction(code: u32) -> Result<ReduceOp, String> {
     ReduceOp::from_code(code).ok_or_else(|| format!("reduction {code} is unknown. Use one of 0 sum, 1 avg, 2 max, 3 min, 4 product."))
 }
 
-/// Pairs of group rank and tensor.
-fn pairs(op: &str, flat: &[u32]) -> Result<Vec<(usize, Span)>, String> {
-    if !flat.len().is_multiple_of(2) {
-        return Err(format!("a list of {} numbers is no list of pairs. Pass a rank and a tensor for each message.", flat.len()));
-    }
-    flat.chunks_exact(2).map(|pair| Ok((pair[0] as usize, span(op, pair[1])?))).collect()
+/// Pairs of group rank and tensor, `sends` of them and `receives` more, from a list that may be longer.
+#[allow(clippy::type_complexity)]
+fn pairs(op: &str, list: &[u32], sends: u32, receives: u32) -> Result<[Vec<(usize, Span)>; 2], String> {
+    let (sends, receives) = (2 * sends as usize, 2 * receives as usize);
+    let flat = list.get(..sends + receives).ok_or_else(|| {
+        format!(
+            "a list of {} numbers does not hold {} pairs. Pass a rank and a tensor for each message.",
+            list.len(),
+            (sends + receives) / 2
+        )
+    })?;
+    let read = |flat: &[u32]| flat.chunks_exact(2).map(|pair| Ok((pair[0] as usize, span(op, pair[1])?))).collect::<Result<_, String>>();
+    Ok([read(&flat[..sends])?, read(&flat[sends..])?])
 }
 
 /// Blocks of these lengths.
@@ -125,9 +132,9 @@ hot_ops! {
         submit("allToAll", group, Request::AllToAll { source, target, send, receive }, label)
     }
 
-    /// Posts sends and receives together. Both lists hold pairs of group rank and tensor.
-    exchange(group: u32, sends: &[u32], receives: &[u32], label: u32) -> u32 throws Failure {
-        let (sends, receives) = (pairs("exchange", sends)?, pairs("exchange", receives)?);
+    /// Posts sends and receives together: pairs of group rank and tensor, first those of so many sends, then of so many receives.
+    exchange(group: u32, messages: &[u32], sends: u32, receives: u32, label: u32) -> u32 throws Failure {
+        let [sends, receives] = pairs("exchange", messages, sends, receives)?;
         submit("exchange", group, Request::Exchange { sends, receives, kind: Kind::Exchange }, label)
     }
 

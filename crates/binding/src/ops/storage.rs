@@ -7,6 +7,14 @@ use device::{accelerator_of, common, ops};
 use kernels::{cast, fill, non_finite};
 use storage::{Category, DType, Span};
 
+fn unfilled(dtype: u32, numel: f64) -> Result<u32, String> {
+    let (dtype, numel) = (DType::from_code(dtype)?, whole("numel", numel)?);
+    match current_device() {
+        Some(on) => insert(on.empty(dtype, numel)?),
+        None => insert(Span::new(dtype, numel)?),
+    }
+}
+
 hot_ops! {
     /// A new tensor of `dtype` that holds a copy of `bytes`.
     fromBytes(dtype: u32, bytes: &[u8]) -> u32 {
@@ -26,11 +34,15 @@ hot_ops! {
 
     /// A new tensor with arbitrary contents.
     empty(dtype: u32, numel: f64) -> u32 {
-        let (dtype, numel) = (DType::from_code(dtype)?, whole("numel", numel)?);
-        match current_device() {
-            Some(on) => insert(on.empty(dtype, numel)?),
-            None => insert(Span::new(dtype, numel)?),
-        }
+        unfilled(dtype, numel)
+    }
+
+    /// The same, counted as memory of this category.
+    emptyIn(dtype: u32, numel: f64, category: u32) -> u32 {
+        let before = Category::from_code(category)?.make_current();
+        let made = unfilled(dtype, numel);
+        before.make_current();
+        made
     }
 
     /// A new tensor whose elements are all `value`.

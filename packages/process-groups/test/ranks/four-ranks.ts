@@ -37,6 +37,20 @@ function bytesReceived({ world }: ParallelContext): number[] {
   return [during - before, live() - before];
 }
 
+/** What comes of 70 messages to each of two ranks in one exchange, the last number of each receive. */
+function manyMessages({ world }: ParallelContext): number[][] {
+  return scope(() => {
+    const others = [1, 2].map((step) => (world.rank + step) % 4);
+    const messages = (value: (peer: number, at: number) => number, peers: readonly number[]) =>
+      peers.flatMap((peer) => Array.from({ length: 70 }, (_, at) => ({ peer, tensor: tensor([0, value(peer, at)]) })));
+    const sends = messages((peer, at) => 1000 * world.rank + 100 * peer + at, others);
+    const sources = [1, 2].map((step) => (world.rank + 4 - step) % 4);
+    const received = exchange({ group: world, sends, receives: messages(() => 0, sources) }).wait();
+    const numbers = received.map((t) => t.toArray()[1] ?? Number.NaN);
+    return [numbers.slice(0, 70), numbers.slice(70)];
+  });
+}
+
 /** What one rank of four saw. */
 export interface Seen {
   readonly reductions: Verdict[];
@@ -49,6 +63,7 @@ export interface Seen {
   readonly subGroups: ReturnType<typeof subGroupSums>;
   readonly contexts: Awaited<ReturnType<typeof severalContexts>>;
   readonly crossed: readonly number[];
+  readonly manyMessages: readonly (readonly number[])[];
   readonly counts: GroupCounts;
   readonly step: Awaited<ReturnType<typeof failingSteps>>;
   readonly finished: ReturnType<typeof finishedGradients>;
@@ -252,6 +267,7 @@ export async function seeFourRanks(): Promise<Seen> {
     subGroups: subGroupSums(ctx),
     contexts: await severalContexts(ctx),
     crossed: crossedGroups(ctx),
+    manyMessages: manyMessages(ctx),
     counts: counted(ctx),
     step: await failingSteps(ctx),
     finished: finishedGradients(ctx),
