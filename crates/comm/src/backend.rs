@@ -123,6 +123,11 @@ pub trait Backend: Send + Sync {
 
     fn bell(&self) -> &dyn Bell;
 
+    /// Whether another rank was last seen on the core on which the calling thread runs, and may be waiting for it.
+    fn shares_core(&self) -> bool {
+        false
+    }
+
     /// Whether no other rank exists, so that nothing can be waited for.
     fn is_alone(&self) -> bool {
         false

@@ -24,6 +24,8 @@ const TICK: Duration = Duration::from_millis(1);
 const QUIET: Duration = Duration::from_millis(100);
 /// Polls between two looks at the clock while something always moves.
 const POLLS_PER_LOOK: u32 = 1024;
+/// Polls without result after which a spinning thread looks whether another rank needs its core.
+const GLANCE: u32 = 16;
 /// How long a backend's own thread may take to come out of the library it polls.
 pub(crate) const STUCK: Duration = Duration::from_secs(1);
 
@@ -43,6 +45,8 @@ pub(crate) struct Progress {
     stop: AtomicBool,
     /// Threads that wait for a result, and poll.
     waiters: AtomicUsize,
+    /// Another rank was on the same core when this one looked last.
+    shared: AtomicBool,
     /// Held by who polls in a world whose backend has a thread of its own.
     seat: Mutex<()>,
     submissions: AtomicU64,
@@ -273,7 +277,9 @@ fn drive(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() -> boo
 
 /// Polls until `is_done`, then true, or until nothing has moved for a while.
 fn poll_awhile(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() -> bool) -> bool {
-    let Settings { spins, yields, .. } = world.settings;
+    let Settings { mut spins, yields, .. } = world.settings;
+    // Two ranks that were on one core stay there for a while.
+    let glance = if world.progress.shared.load(Ordering::Relaxed) { 1 } else { GLANCE };
     let (mut quiet, mut polls) = (0, 0u32);
     while !is_done() {
         polls = polls.wrapping_add(1);
@@ -285,6 +291,12 @@ fn poll_awhile(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() 
             continue;
         }
         quiet += 1;
+        if quiet == glance && spins > 0 {
+            let shared = world.backend.shares_core();
+            world.progress.shared.store(shared, Ordering::Relaxed);
+            // What this thread waits for may be what another cannot do meanwhile.
+            spins = if shared { 0 } else { spins };
+        }
         if quiet <= spins {
             std::hint::spin_loop();
         } else if quiet <= spins + yields {

@@ -29,7 +29,8 @@ pub struct Settings {
     pub slow: Duration,
     /// The limit for joining and, when longer than `timeout`, for the first operation of each group.
     pub join_timeout: Duration,
-    /// Polls without result before a thread offers its core to others; 0 where ranks outnumber cores.
+    /// Polls without result before a thread offers its core to others; 0 where ranks outnumber cores. Fewer on a core that another rank was
+    /// seen on.
     pub spins: u32,
     /// Polls without result after that, each of which offers the core, before a thread sleeps.
     pub yields: u32,

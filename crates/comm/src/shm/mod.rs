@@ -99,6 +99,10 @@ impl Backend for ShmBackend {
         self
     }
 
+    fn shares_core(&self) -> bool {
+        self.segment.shares_core()
+    }
+
     fn open(&self, spec: &Arc<GroupSpec>) -> Box<dyn Transport> {
         let slot = LineSlot::new(Arc::clone(&self.segment), Arc::clone(spec), self.line_chunk(spec.ranks.len()));
         let channels = (0..spec.ranks.len()).map(|_| OnceLock::new()).collect();

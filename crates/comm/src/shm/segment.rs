@@ -53,6 +53,8 @@ pub struct RankCell {
     pub namespace: AtomicU64,
     /// The operation this rank entered last.
     entered: DescriptorCell,
+    /// The core on which that was, plus 1; 0 where it is unknown.
+    core: AtomicU32,
     /// The operation that keeps it waiting.
     waiting: DescriptorCell,
     /// Whom that waits for, plus 1; 0 while it goes on.
@@ -110,6 +112,11 @@ pub fn store_words<const N: usize>(cells: &[AtomicU64; N], words: &[u64; N]) {
 
 pub fn load_words<const N: usize>(cells: &[AtomicU64; N]) -> [u64; N] {
     std::array::from_fn(|index| cells[index].load(Ordering::Relaxed))
+}
+
+/// The core of the calling thread as `RankCell` has it.
+fn own_core() -> u32 {
+    platform::core().map_or(0, |core| core + 1)
 }
 
 /// Bytes before the first region, for a world of `size`.
@@ -188,9 +195,18 @@ impl Segment {
         (0..self.size as u32).for_each(|rank| self.ring(rank));
     }
 
-    /// Notes the operation that this rank has entered.
+    /// Notes the operation that this rank has entered, and where.
     pub fn enter(&self, descriptor: &Descriptor) {
-        self.rank_cell(self.rank).entered.store(descriptor);
+        let cell = self.rank_cell(self.rank);
+        cell.entered.store(descriptor);
+        cell.core.store(own_core(), Ordering::Relaxed);
+    }
+
+    /// Whether another rank has entered its last operation on the core on which the calling thread runs.
+    pub fn shares_core(&self) -> bool {
+        let own = own_core();
+        let others = (0..self.size as u32).filter(|&rank| rank != self.rank);
+        own > 0 && others.into_iter().any(|rank| self.rank_cell(rank).core.load(Ordering::Relaxed) == own)
     }
 
     /// The operation that `rank` entered last.

@@ -218,6 +218,19 @@ fn a_watch_sees_the_process_end() {
     assert!(!watch.is_alive());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thread_knows_the_core_that_it_is_bound_to() {
+    // SAFETY: sets of cores are plain numbers; the calls write only into them and bind this thread alone.
+    let bound = |number: usize| unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(number, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) == 0
+    };
+    let seen: Vec<(usize, Option<u32>)> = (0..64).filter(|&number| bound(number)).map(|number| (number, core())).collect();
+    assert!(!seen.is_empty() && seen.iter().all(|&(number, core)| core == Some(number as u32)), "{seen:?}");
+}
+
 /// The two ways of waiting: the system's, and polling.
 type Wait = fn(&AtomicU32, u32, Duration);
 

@@ -6,6 +6,7 @@ mod object;
 mod presence;
 mod process;
 
+pub use super::coreless::core;
 pub use super::polling::{wait, wake};
 pub use super::unreadable::{is_absence, is_refusal, read_process};
 pub use memory::{ENLARGE, Mapping, Memory, Name, PAGE, name_of, place, room};
