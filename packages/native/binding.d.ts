@@ -384,6 +384,9 @@ export declare function gather(x: number, index: number, layout: Uint32Array): n
 /** dst[o, index[o, j, i], i] += src[o, j, i], in the order of j. `layout` as in `gather`. */
 export declare function gatherAdd(dst: number, index: number, src: number, layout: Uint32Array): void
 
+/** Where the first index (i32) lies that is not in 0..extent and is not `ignored` (NaN for none); -1 where there is none. On a device nobody waits: it is -1, and what reads a value next refuses what was found. */
+export declare function firstOutside(index: number, extent: number, ignored: number): number
+
 /** The exact sum of the squares of f32 and bf16 tensors as limbs (i64) that may be summed over ranks; `resolveSum` makes a number of them. */
 export declare function sumSquares(handles: Uint32Array): number
 

@@ -839,6 +839,7 @@ module.exports.stridedAdd = nativeBinding.stridedAdd
 module.exports.stridedSet = nativeBinding.stridedSet
 module.exports.gather = nativeBinding.gather
 module.exports.gatherAdd = nativeBinding.gatherAdd
+module.exports.firstOutside = nativeBinding.firstOutside
 module.exports.sumSquares = nativeBinding.sumSquares
 module.exports.resolveSum = nativeBinding.resolveSum
 module.exports.biasGelu = nativeBinding.biasGelu

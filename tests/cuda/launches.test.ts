@@ -26,6 +26,13 @@ describe.runIf(process.platform === 'linux')('a training step on a fake device',
     }
   });
 
+  it('reads two numbers in each step, the norm of the gradients and the loss, and waits for nothing else', () => {
+    const reads = training.steps.map(({ device }) => device?.reads ?? 0);
+    expect(reads.slice(1).map((count, n) => count - (reads[n] ?? 0))).toEqual([2, 2, 2]);
+    // In the fake everything is done once it is asked for, so that who reads finds it there: whoever waited nevertheless would be counted.
+    expect(training.steps.map(({ device }) => device?.synchronizations)).toEqual([0, 0, 0, 0]);
+  });
+
   it('gives back what it took: as many bytes and blocks live after each step', () => {
     const [first, ...others] = training.steps;
     for (const { device, liveBytes } of others) {

@@ -99,6 +99,11 @@ impl Accelerator {
         self.device.trim_cache().map_err(told)
     }
 
+    /// Opens the library of products now, which takes its workspace, and not at the first product.
+    pub fn prepare_products(&self) -> Result<(), String> {
+        self.blas().map(|_| ())
+    }
+
     /// Products in the compute stream.
     pub(crate) fn blas(&self) -> Result<&Blas, String> {
         if let Some(blas) = self.blas.get() {

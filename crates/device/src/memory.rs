@@ -115,6 +115,18 @@ impl Accelerator {
         Ok(span)
     }
 
+    /// A tensor with the elements of a small one of the host, which travel with the call where they are whole words.
+    pub(crate) fn small(self: &Arc<Self>, host: &Span) -> Result<Span, String> {
+        let (words, rest) = host.bytes().as_chunks::<4>();
+        if !rest.is_empty() {
+            return self.upload(host.dtype(), host.bytes());
+        }
+        let span = self.scratch(host.dtype(), host.len())?;
+        let words: Vec<u32> = words.iter().map(|word| u32::from_ne_bytes(*word)).collect();
+        part(&span)?.write_words(STREAM, &words).map_err(told)?;
+        Ok(span)
+    }
+
     /// Sets every byte of a tensor to zero.
     pub(crate) fn clear(&self, span: &Span) -> Result<(), String> {
         part(span)?.fill(STREAM, 0).map_err(told)

@@ -17,9 +17,11 @@ pub(crate) enum Refusal {
     Gather = 1,
     /// A position that the table of angles does not have.
     Rotary = 2,
+    /// A token outside the vocabulary.
+    Token = 3,
 }
 
-const COUNT: usize = 3;
+const COUNT: usize = 4;
 /// Nothing was refused.
 const NONE: u64 = u64::MAX;
 
@@ -66,6 +68,7 @@ impl Refusals {
         Err(match who {
             0 => format!("embedding: the token at position {at} is outside the table, as was found since the last read. Check the tokens."),
             1 => format!("gather: the index at position {at} is outside its dim, as was found since the last read. Check the indices."),
+            3 => format!("token {at} of those that were looked up or compared since the last read is not in the vocabulary. Check them."),
             _ => format!("rotary: position {at} is not in the table, as was found since the last read. Pass a longer table."),
         })
     }

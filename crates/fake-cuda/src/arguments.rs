@@ -44,7 +44,8 @@ impl Parameters {
     /// Those of the kernel of this name; None where the text has no such list.
     pub fn of(text: &str, name: &str) -> Option<Parameters> {
         let options = text.lines().next()?;
-        let start = text.find(&format!("\nKERNEL {name}("))? + "\nKERNEL (".len() + name.len();
+        let after = |head: String| text.find(&head).map(|at| at + head.len());
+        let start = after(format!("\nKERNEL {name}(")).or_else(|| after(format!("\n{name}(")))?;
         let list = text.get(start..)?.split(')').next()?;
         let parameter = |words: &str| {
             let (kind, name) = words.trim().rsplit_once(' ')?;

@@ -25,7 +25,7 @@ const NOW: c_int = 2;
 /// The kernels of a text, without those that its options leave out: `#ifndef SUMS` is the only choice that texts make.
 fn kernels<'a>(text: &'a str, options: &[&str]) -> Vec<&'a str> {
     let has_sums = options.contains(&"-DSUMS");
-    let (mut names, mut within, mut is_kept) = (Vec::new(), false, true);
+    let (mut names, mut within, mut is_kept, mut is_next) = (Vec::new(), false, true, false);
     for line in text.lines() {
         match line.trim() {
             "#ifndef SUMS" => (within, is_kept) = (true, !has_sums),
@@ -33,8 +33,11 @@ fn kernels<'a>(text: &'a str, options: &[&str]) -> Vec<&'a str> {
             "#endif" if within => (within, is_kept) = (false, true),
             _ => {}
         }
-        let name = line.strip_prefix("KERNEL ").and_then(|rest| rest.split('(').next());
-        names.extend(name.filter(|_| is_kept));
+        let declared = if is_next { Some(line) } else { line.strip_prefix("KERNEL ") };
+        // Its bounds stand before its name, which then begins the next line.
+        is_next = declared.is_some_and(|rest| rest.starts_with("__launch_bounds__"));
+        let name = declared.filter(|_| is_kept && !is_next).and_then(|rest| rest.split('(').next());
+        names.extend(name);
     }
     names
 }

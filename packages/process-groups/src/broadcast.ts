@@ -1,4 +1,4 @@
-import { type AnyTensor, engine, placeCollective } from '@megatron-ts/tensor';
+import { type AnyTensor, engine, forgetUniform, placeCollective } from '@megatron-ts/tensor';
 import type { CollectiveOptions } from './collective-options.ts';
 import { checkCall, requireMember } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
@@ -16,6 +16,7 @@ export function broadcast<T extends AnyTensor>(t: T, options: BroadcastOptions):
   checkCall('broadcast', options);
   requireMember('broadcast', group, root);
   if (group.size === 1) return new Work('broadcast', t);
+  forgetUniform(t);
   placeCollective(t, t, { op: 'broadcast', axis: group.name });
   return new Work('broadcast', t, { id: engine.broadcast(group.id, t.handle, root, labelOf(options)), timeoutMs });
 }

@@ -1,4 +1,4 @@
-import { type AnyTensor, engine } from '@megatron-ts/tensor';
+import { type AnyTensor, engine, forgetUniform } from '@megatron-ts/tensor';
 import { reduceCode, type ReductionOptions } from './collective-options.ts';
 import { checkCall, requireMember } from './check-call.ts';
 import { labelOf } from './operation-label.ts';
@@ -16,5 +16,6 @@ export function reduce<T extends AnyTensor>(t: T, options: RootedReductionOption
   checkCall('reduce', options);
   requireMember('reduce', group, root);
   if (group.size === 1) return new Work('reduce', t);
+  forgetUniform(t);
   return new Work('reduce', t, { id: engine.reduceToRoot(group.id, t.handle, reduceCode(options), root, labelOf(options)), timeoutMs });
 }

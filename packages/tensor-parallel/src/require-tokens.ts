@@ -1,5 +1,5 @@
 import { DTypeError, ShapeError } from '@megatron-ts/errors';
-import { type AnyTensor, whereInModel } from '@megatron-ts/tensor';
+import { type AnyTensor, firstOutside, whereInModel } from '@megatron-ts/tensor';
 
 /** Which tokens there are. */
 interface Vocabulary {
@@ -11,16 +11,16 @@ interface Vocabulary {
 
 /**
  * Refuses tokens that no shard of the vocabulary holds: each rank alone would take them for another's.
+ * On a device the engine refuses them where a value is read next.
  * @throws ShapeError INDEX_OUT_OF_RANGE, DTypeError UNSUPPORTED_DTYPE
  */
 export function requireTokens(op: string, tokens: AnyTensor, { vocabSize, ignoreIndex }: Vocabulary): void {
   if (tokens.dtype !== 'i32')
     throw new DTypeError('UNSUPPORTED_DTYPE', `${whereInModel(op)}: tokens are ${tokens.dtype}, not i32. Convert them with to('i32').`);
-  const values = tokens.toArray<'i32'>();
-  const at = values.findIndex((token) => (token < 0 || token >= vocabSize) && token !== ignoreIndex);
-  if (at === -1) return;
-  const token = values[at];
+  const found = firstOutside(tokens, { extent: vocabSize, ignored: ignoreIndex });
+  if (found === undefined) return;
+  const { index: token, position } = found;
   const place = whereInModel(op);
-  const sentence = `${place}: token ${token} at position ${at} is not in a vocabulary of ${vocabSize}. Use 0 to ${vocabSize - 1}.`;
-  throw new ShapeError('INDEX_OUT_OF_RANGE', sentence, { fields: { token, position: at, vocabSize } });
+  const sentence = `${place}: token ${token} at position ${position} is not in a vocabulary of ${vocabSize}. Use 0 to ${vocabSize - 1}.`;
+  throw new ShapeError('INDEX_OUT_OF_RANGE', sentence, { fields: { token, position, vocabSize } });
 }

@@ -9,6 +9,7 @@ import { noGrad, scope } from './scope.ts';
 import { formatShape, sameShape } from './shape.ts';
 import { inSpan } from './spans.ts';
 import type { AnyTensor } from './tensor.ts';
+import { noteUniform } from './uniform-value.ts';
 import { where } from './where-in-model.ts';
 
 /**
@@ -21,10 +22,17 @@ export function backward(outputs: readonly AnyTensor[], grads: readonly AnyTenso
   noGrad(() =>
     scope(() => {
       if (checksPlacements() && grads.length === 0) for (const output of outputs) refusePartial('backward', output);
-      outputs.forEach((output, i) => deliver(output, grads[i] ?? filled(output.shape, { value: 1, dtype: output.dtype })));
+      outputs.forEach((output, i) => deliver(output, grads[i] ?? seedOf(output)));
       sweep(reachable(outputs, 0));
     }),
   );
+}
+
+/** The gradient of an output with respect to itself. */
+function seedOf({ shape, dtype }: AnyTensor): AnyTensor {
+  const seed = filled(shape, { value: 1, dtype });
+  noteUniform(seed, 1);
+  return seed;
 }
 
 /**

@@ -3,7 +3,7 @@
 use super::results::on_host;
 use crate::dispatch::{for_all, for_floats, for_integers, for_numbers};
 use crate::hot_op::hot_ops;
-use crate::tensors::{apart, build, insert, same_dtype, span, values};
+use crate::tensors::{apart, build, insert, same_dtype, span, values, whole};
 use device::{accelerator_of, common, ops};
 use kernels::gather::{self, Extents};
 use kernels::layout::Layout;
@@ -280,6 +280,18 @@ hot_ops! {
             // SAFETY: the sources lie apart, and nothing else runs on this thread.
             gather::gather_add::<T>(unsafe { dst.slice_mut()? }, index.slice()?, src.slice()?, extents)
         })
+    }
+
+    /// Where the first index (i32) lies that is not in 0..extent and is not `ignored` (NaN for none); -1 where there is none. On a device
+    /// nobody waits: it is -1, and what reads a value next refuses what was found.
+    firstOutside(index: u32, extent: f64, ignored: f64) -> f64 {
+        let (index, extent) = (span("firstOutside", index)?, whole("extent", extent)?);
+        let ignored = (!ignored.is_nan()).then_some(ignored as i32);
+        if let Some(on) = accelerator_of(&index) {
+            return ops::first_outside::first_outside(on, &index, extent, ignored).map(|()| -1.0);
+        }
+        let is_outside = |&index: &i32| usize::try_from(index).map_or(true, |index| index >= extent) && Some(index) != ignored;
+        Ok(index.slice::<i32>()?.iter().position(is_outside).map_or(-1.0, |position| position as f64))
     }
 
     /// The exact sum of the squares of f32 and bf16 tensors as limbs (i64) that may be summed over ranks; `resolveSum` makes a

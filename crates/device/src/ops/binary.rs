@@ -48,7 +48,7 @@ pub fn binary_scalar(on: &Arc<Accelerator>, code: u32, x: &Span, value: &Span, r
 
 /// value op x: the value becomes a tensor of one; 16-bit elements are widened, so that it is not rounded to their type.
 fn reversed_scalar(on: &Arc<Accelerator>, code: u32, x: &Span, value: &Span) -> Result<Span, String> {
-    let one = on.upload(value.dtype(), value.bytes())?;
+    let one = on.small(value)?;
     let layout = Layout::new(&[x.len()], [&[0], &[1]], [0, 0])?;
     if value.dtype() == x.dtype() {
         return binary(on, code, &one, x, &layout);

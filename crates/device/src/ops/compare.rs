@@ -25,7 +25,7 @@ pub fn compare(on: &Arc<Accelerator>, code: u32, a: &Span, b: &Span, layout: &La
 
 /// a op value; `value` is one element on the host. 16-bit elements are widened, so that it is not rounded to their type.
 pub fn compare_scalar(on: &Arc<Accelerator>, code: u32, a: &Span, value: &Span) -> Result<Span, String> {
-    let one = on.upload(value.dtype(), value.bytes())?;
+    let one = on.small(value)?;
     let layout = Layout::new(&[a.len()], [&[1], &[0]], [0, 0])?;
     if value.dtype() == a.dtype() {
         return compare(on, code, a, &one, &layout);

@@ -15,6 +15,7 @@ pub mod dropout;
 pub mod embedding;
 mod expect;
 pub mod fill;
+pub mod first_outside;
 pub mod gather;
 mod indices;
 pub mod non_finite;

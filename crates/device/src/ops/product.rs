@@ -86,8 +86,17 @@ pub fn matmul(on: &Arc<Accelerator>, operands: [&Span; 2], layout: &Layout, prec
     Ok(c)
 }
 
-/// x [rows, in] times the transpose of w [out, in], plus bias [out], in the type of x. A bias of another type is added in f32, before the
-/// result is rounded.
+/// What the library needs of rows and addresses where something follows the product in its kernel.
+const FUSED: usize = 16;
+
+/// Whether the library adds this bias in the kernel of the product.
+fn fuses(x: &Span, bias: &Span, Sizes { input, output, .. }: Sizes) -> bool {
+    let rows = [input * x.dtype().size(), output * bias.dtype().size()];
+    rows.into_iter().chain([x, bias].map(|span| span.as_ptr() as usize)).all(|bytes| bytes.is_multiple_of(FUSED))
+}
+
+/// x [rows, in] times the transpose of w [out, in], plus bias [out], in the type of x. What the library does not add itself is added in
+/// f32, before the result is rounded.
 pub fn linear(
     on: &Arc<Accelerator>,
     (x, w, bias): (&Span, &Span, &Option<Span>),
@@ -98,20 +107,17 @@ pub fn linear(
     let dtype = x.dtype();
     expect("linear", "x", x, dtype, &[rows, input])?;
     expect("linear", "w", w, w.dtype(), &[output, input])?;
+    bias.as_ref().map_or(Ok(()), |bias| expect("linear", "bias", bias, bias.dtype(), &[output]))?;
     let [x, w] = factors(on, [x, w], precision)?;
-    let bias_type = bias.as_ref().map_or(dtype, Span::dtype);
-    let stored = if bias_type == dtype && stores(x.dtype(), dtype) { dtype } else { DType::F32 };
-    let bias = match bias {
-        Some(bias) if bias_type != stored => Some(cast(on, bias, stored)?),
-        bias => bias.clone(),
-    };
-    bias.as_ref().map_or(Ok(()), |bias| expect("linear", "bias", bias, stored, &[output]))?;
     let layout = Layout { batch: 1, m: rows, n: output, k: input, a_batch_stride: 0, b_batch_stride: 0, trans_a: false, trans_b: true };
+    let fused = bias.as_ref().filter(|bias| bias.dtype() == dtype && stores(x.dtype(), dtype) && input > 0 && fuses(&x, bias, sizes));
+    let is_whole = bias.is_none() || fused.is_some();
+    let stored = if is_whole && stores(x.dtype(), dtype) { dtype } else { DType::F32 };
     let mut y = on.empty(stored, rows * output)?;
-    let vector = bias.as_ref().map(part).transpose()?;
+    let vector = fused.map(part).transpose()?;
     multiply(on, [&x, &w], &y, Task { layout: &layout, accumulate: false, bias: vector.as_ref() })?;
-    if input == 0 && bias.is_some() {
-        y = bias_add(on, &y, bias, &None, [rows, output])?;
+    if !is_whole {
+        y = bias_add(on, &y, bias.clone(), &None, [rows, output])?;
     }
     if stored == dtype { Ok(y) } else { cast(on, &y, dtype) }
 }

@@ -2,6 +2,7 @@ import { ShapeError } from '@megatron-ts/errors';
 import { ambient } from '../ambient.ts';
 import { checksPlacements } from '../check-mode.ts';
 import { engine } from '../engine.ts';
+import { firstOutside } from '../first-outside.ts';
 import { record } from '../node.ts';
 import type { Placement } from '../placement.ts';
 import { logitsGradient, place, placed, rowStatistic } from '../placements/index.ts';
@@ -102,14 +103,15 @@ function exponentials(logits: AnyTensor, { max, targets, numbers }: Rows) {
 export function crossEntropy(logits: Tensor, targets: AnyTensor, options: CrossEntropyOptions = {}): Tensor {
   requireDType('crossEntropy', { targets }, 'i32');
   const vocabSize = logits.shape.at(-1) ?? 0;
-  requireInside(targets.toArray<'i32'>(), vocabSize, options.ignoreIndex);
+  requireInside(targets, vocabSize, options.ignoreIndex);
   return shardedCrossEntropy(logits, targets, { firstColumn: 0, vocabSize, maximum: () => undefined, sum: () => undefined }, options);
 }
 
 /** A target beyond the columns would count as one of another shard. */
-function requireInside(targets: Int32Array, cols: number, ignoreIndex: number | undefined): void {
-  const at = targets.findIndex((target) => (target < 0 || target >= cols) && target !== ignoreIndex);
-  if (at === -1) return;
-  const sentence = `${where('crossEntropy')}: target ${targets[at]} at position ${at} is not in a vocabulary of ${cols}. Use 0 to ${cols - 1}.`;
-  throw new ShapeError('INDEX_OUT_OF_RANGE', sentence, { fields: { target: targets[at], position: at, vocabSize: cols } });
+function requireInside(targets: AnyTensor, cols: number, ignored: number | undefined): void {
+  const found = firstOutside(targets, { extent: cols, ignored });
+  if (found === undefined) return;
+  const { index: target, position } = found;
+  const sentence = `${where('crossEntropy')}: target ${target} at position ${position} is not in a vocabulary of ${cols}. Use 0 to ${cols - 1}.`;
+  throw new ShapeError('INDEX_OUT_OF_RANGE', sentence, { fields: { target, position, vocabSize: cols } });
 }

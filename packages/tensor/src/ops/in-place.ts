@@ -5,19 +5,23 @@ import { place, zeroLayout } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { numel, requireShape, type Shape } from '../shape.ts';
 import { type AnyTensor, Tensor } from '../tensor.ts';
+import { forgetUniform } from '../uniform-value.ts';
 
 /** `target += alpha · source`, in place and unrecorded; an f32 target takes a bf16 source. */
 export function axpy(target: AnyTensor, alpha: number, source: AnyTensor): void {
+  forgetUniform(target);
   engine.axpy(target.handle, alpha, source.handle);
 }
 
 /** `target *= alpha`, in place and unrecorded. */
 export function scaleInPlace(target: AnyTensor, alpha: number): void {
+  forgetUniform(target);
   engine.scaleInPlace(target.handle, alpha);
 }
 
 /** Copies the values of `source` into `target`, converting the dtype; unrecorded. */
 export function copyInto(target: AnyTensor, source: AnyTensor): void {
+  forgetUniform(target);
   engine.copyInto(target.handle, source.handle);
 }
 

@@ -6,6 +6,7 @@ import { record } from '../node.ts';
 import { checkContribution, contracted, logitsGradient, place, placed } from '../placements/index.ts';
 import { formatShape, sameShape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
+import { knownUniform } from '../uniform-value.ts';
 import { where } from '../where-in-model.ts';
 import { to } from './cast.ts';
 import type { ShardReduction } from './cross-entropy.ts';
@@ -102,8 +103,10 @@ function placeHeadGradients(chunks: HeadChunks, grad: AnyTensor, made: HeadGradi
   else if (made.weight !== undefined) place(made.weight, weightGrad.layout);
 }
 
-/** The one value of all elements; undefined when they differ. */
+/** The one value of all elements; undefined when they differ. Only where it is not known are they looked at. */
 function commonValue(grad: AnyTensor): number | undefined {
+  const known = knownUniform(grad);
+  if (known !== undefined) return known;
   const values = grad.toArray<'f32'>();
   const [first = 1] = values;
   return values.every((value) => value === first) ? first : undefined;

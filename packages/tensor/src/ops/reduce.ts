@@ -8,6 +8,7 @@ import { place, placed, placeGradient, reduced } from '../placements/index.ts';
 import { result } from '../result.ts';
 import { extentOf, formatShape, resolveDim, type Shape } from '../shape.ts';
 import type { AnyTensor, Tensor } from '../tensor.ts';
+import { knownUniform, noteUniform } from '../uniform-value.ts';
 import { where } from '../where-in-model.ts';
 import { div, mul } from './binary.ts';
 import { compareRaw } from './compare.ts';
@@ -74,7 +75,10 @@ function apply(op: Op, x: AnyTensor, dims: Dims, { keepDims = false }: ReduceOpt
 function spread(op: Op, grad: AnyTensor, x: AnyTensor, plan: Plan): AnyTensor {
   const whole = expand(reshape(grad, plan.kept), x.shape);
   if (checksPlacements()) placeGradient(x, whole, false);
-  return op === 'mean' ? mul(whole, 1 / plan.count) : whole;
+  const spreadOut = op === 'mean' ? mul(whole, 1 / plan.count) : whole;
+  const value = x.dtype === 'f32' ? knownUniform(grad) : undefined;
+  if (value !== undefined) noteUniform(spreadOut, op === 'mean' ? Math.fround(value * Math.fround(1 / plan.count)) : value);
+  return spreadOut;
 }
 
 /** The gradient of an extreme value is shared by the elements that attain it, as in PyTorch's amax. */
