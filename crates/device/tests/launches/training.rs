@@ -42,9 +42,7 @@ fn the_pieces_of_a_loss_are_told_the_shard_and_the_terms() {
     machine.forget();
     machine.expect_no_leak(|| backward(&machine.on, &exp, of, [&stats, &grad]).unwrap());
     assert_eq!(head(&machine.launches()[0]), "launch ce_backward grid 6x1x1 block 32x1x1 shared 0 in stream 1");
-    assert!(
-        arguments(&machine.launches()[0]).starts_with(&format!("cols=50 held=45 start=100 hot=0.5 uniform=0.0025 z=0.25 is_ignoring=1"))
-    );
+    assert!(arguments(&machine.launches()[0]).starts_with("cols=50 held=45 start=100 hot=0.5 uniform=0.0025 z=0.25 is_ignoring=1"));
     let two = Rows { terms: Terms::PLAIN, ..of };
     assert!(losses(&machine.on, two, &stats).unwrap_err().contains("stats has 18 values"));
 }
