@@ -26,6 +26,9 @@ const QUIET: Duration = Duration::from_millis(100);
 const POLLS_PER_LOOK: u32 = 1024;
 /// Polls without result after which a spinning thread looks whether another rank needs its core.
 const GLANCE: u32 = 16;
+/// How long a thread that waits polls in the place of a backend's own thread before it offers its core: what comes over a network takes
+/// longer than a few polls, and a system may give away a whole slice of time for one that is offered.
+const PATIENCE: Duration = Duration::from_millis(1);
 /// How long a backend's own thread may take to come out of the library it polls.
 pub(crate) const STUCK: Duration = Duration::from_secs(1);
 
@@ -231,7 +234,7 @@ fn poll_in_its_place(world: &WorldState, group: &GroupState, is_done: &dyn Fn() 
     }
     let Ok(seat) = progress.seat.try_lock() else { return false };
     progress.waiters.fetch_add(1, Ordering::SeqCst);
-    let ended = poll_awhile(world, Some(group), is_done);
+    let ended = poll_awhile(world, Some(group), PATIENCE, is_done);
     progress.waiters.fetch_sub(1, Ordering::SeqCst);
     drop(seat);
     ended
@@ -264,7 +267,7 @@ fn sleep_until(world: &WorldState, is_done: &dyn Fn() -> bool) {
 /// Polls `own`, and whatever else is outstanding, until `is_done`; sleeps when nothing moves.
 fn drive(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() -> bool) {
     let bell = world.backend.bell();
-    while !poll_awhile(world, own, is_done) {
+    while !poll_awhile(world, own, Duration::ZERO, is_done) {
         let ticket = bell.announce();
         if world.poll(None) || is_done() {
             bell.sleep(ticket, None);
@@ -275,11 +278,12 @@ fn drive(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() -> boo
     }
 }
 
-/// Polls until `is_done`, then true, or until nothing has moved for a while.
-fn poll_awhile(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() -> bool) -> bool {
+/// Polls until `is_done`, then true, or until nothing has moved for a while: where ranks have cores of their own, for `patience` at least.
+fn poll_awhile(world: &WorldState, own: Option<&GroupState>, patience: Duration, is_done: &dyn Fn() -> bool) -> bool {
     let Settings { mut spins, yields, .. } = world.settings;
     // Two ranks that were on one core stay there for a while.
     let glance = if world.progress.shared.load(Ordering::Relaxed) { 1 } else { GLANCE };
+    let mut until = None;
     let (mut quiet, mut polls) = (0, 0u32);
     while !is_done() {
         polls = polls.wrapping_add(1);
@@ -287,7 +291,11 @@ fn poll_awhile(world: &WorldState, own: Option<&GroupState>, is_done: &dyn Fn() 
             world.inspect_if_due(NAP);
         }
         if world.poll(own) {
-            quiet = 0;
+            (quiet, until) = (0, None);
+            continue;
+        }
+        if quiet == spins && spins > 0 && !patience.is_zero() && Instant::now() < *until.get_or_insert_with(|| Instant::now() + patience) {
+            std::hint::spin_loop();
             continue;
         }
         quiet += 1;
