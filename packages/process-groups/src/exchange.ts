@@ -48,11 +48,15 @@ let list = new Uint32Array(64);
 function listed(sends: readonly Message[], receives: readonly Message[]): Uint32Array {
   const length = 2 * (sends.length + receives.length);
   if (length > list.length) list = new Uint32Array(2 * length);
-  let at = 0;
-  for (const messages of [sends, receives])
-    for (const { peer, tensor } of messages) {
-      list[at++] = peer;
-      list[at++] = tensor.handle;
-    }
+  put(sends, 0);
+  put(receives, 2 * sends.length);
   return list;
+}
+
+function put(messages: readonly Message[], start: number): void {
+  let at = start;
+  for (const { peer, tensor } of messages) {
+    list[at++] = peer;
+    list[at++] = tensor.handle;
+  }
 }
