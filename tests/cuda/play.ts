@@ -18,6 +18,9 @@ export interface Training {
   readonly copied: readonly number[];
 }
 
+/** Where kernels are kept that were compiled for this machine's CPU: a C++ compiler needs minutes for all of them. */
+export const hostKernels = join(fileURLToPath(new URL('../../', import.meta.url)), 'build', 'host-kernels');
+
 /** A folder with CUDA's libraries, all of them fakes, which goes with `end`. */
 export function fakeMachine(): { readonly folder: string; end(): void } {
   const folder = mkdtempSync(join(tmpdir(), 'megatron-fake-'));

@@ -1,10 +1,5 @@
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fakeMachine, train } from '../../cuda/play.ts';
-
-/** Compiled kernels: kept, since a C++ compiler needs a minute for them. */
-const kept = join(fileURLToPath(new URL('../../../', import.meta.url)), 'build', 'host-kernels');
+import { fakeMachine, hostKernels, train } from '../../cuda/play.ts';
 
 /** The kernels, compiled for this machine's CPU and launched through a fake driver: what is proven is every launch of a step. */
 describe.runIf(process.platform === 'linux')('a training step on a fake device whose kernels run on the CPU', () => {
@@ -15,7 +10,7 @@ describe.runIf(process.platform === 'linux')('a training step on a fake device w
   afterAll(() => machine.end());
 
   it('has the losses of the CPU', () => {
-    const [there, here] = [train('cuda', machine.folder, `run=${kept}`), train('cpu')];
+    const [there, here] = [train('cuda', machine.folder, `run=${hostKernels}`), train('cpu')];
     expect(there.device).toBe('cuda:0');
     for (const [n, { loss }] of here.steps.entries()) {
       const other = there.steps[n]?.loss ?? Number.NaN;

@@ -1,0 +1,52 @@
+import { type AnyTensor, backward, engine, scope, tensor } from '@megatron-ts/tensor';
+import { expectClose } from '@megatron-ts/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fakeMachine, hostKernels } from '../../cuda/play.ts';
+import { inputOf, runCase } from '../../golden/ops-under-test.ts';
+import { caseFiles, type GoldenCase, readGolden } from '../../golden/read-golden.ts';
+
+const because = 'PyTorch computed in f64 and the kernels in f32, in an order of their own';
+
+/** A tolerance relative to the largest expected number. */
+function tolerance(expected: readonly number[], relative: number): { rtol: number; atol: number; because: string } {
+  const size = expected.reduce((largest, value) => (Number.isFinite(value) ? Math.max(largest, Math.abs(value)) : largest), 0);
+  return { rtol: relative, atol: relative * size, because };
+}
+
+const valuesOf = (t: AnyTensor | undefined): ArrayLike<number> => t?.toArray() as ArrayLike<number>;
+
+/**
+ * Every operation with its gradients through the launches of a device: a fake driver runs the kernels, compiled for this machine's CPU, and
+ * multiplies matrices by itself.
+ */
+describe.runIf(process.platform === 'linux')('operations launched on a fake device', () => {
+  let machine: ReturnType<typeof fakeMachine>;
+  beforeAll(() => {
+    machine = fakeMachine();
+    const { folder } = machine;
+    Object.assign(process.env, { MEGATRON_CUDA_LIBS: folder, MEGATRON_CACHE: `${folder}/cache`, MEGATRON_FAKE_CUDA: `run=${hostKernels}` });
+    engine.useDevice(0);
+  });
+  afterAll(() => {
+    engine.useCpu();
+    machine.end();
+  });
+
+  describe.each(caseFiles)('%s agrees with PyTorch', (file) => {
+    it.each(readGolden<GoldenCase[]>(file).map((golden) => [golden.name, golden] as const))('in values and gradients: %s', (_, golden) => {
+      const before = engine.deviceStats();
+      scope(() => {
+        const inputs = golden.inputs.map((input) => inputOf(input));
+        const output = runCase(golden, inputs);
+        expect(output.shape).toEqual(golden.output.shape);
+        expectClose(valuesOf(output), golden.output.data, tolerance(golden.output.data, 1e-5));
+        if (golden.outputGrad === undefined) return;
+        backward([output], [tensor(golden.outputGrad, output.shape, { dtype: output.dtype })]);
+        golden.inputs.forEach(({ grad }, i) => {
+          if (grad !== undefined) expectClose(valuesOf(inputs[i]?.grad), grad, tolerance(grad, 1e-4));
+        });
+      });
+      expect(engine.deviceStats()?.reads).toBeGreaterThan(before?.reads ?? 0); // it did lie there
+    });
+  });
+});
