@@ -7,7 +7,7 @@ describe.runIf(process.platform === 'linux')('a training step on a fake device',
   let training: Training;
   beforeAll(() => {
     machine = fakeMachine();
-    training = train('cuda', machine.folder);
+    training = train({ device: 'cuda', folder: machine.folder });
   });
   afterAll(() => machine.end());
 

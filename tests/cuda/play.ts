@@ -28,10 +28,20 @@ export function fakeMachine(): { readonly folder: string; end(): void } {
   return { folder, end: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
-/** Runs the training in a process of its own, on the CPU or on a fake device of `folder`, to which `fake` tells what to be. */
-export function train(device: 'cpu' | 'cuda', folder = '', fake = ''): Training {
+/** Where a training runs, and of what. */
+export interface Setting {
+  readonly device: 'cpu' | 'cuda';
+  /** Of the fake libraries. */
+  readonly folder?: string;
+  /** What they are told to be. */
+  readonly fake?: string;
+  readonly model?: 'gpt' | 'llama-bf16';
+}
+
+/** Runs the training in a process of its own. */
+export function train({ device, folder = '', fake = '', model = 'gpt' }: Setting): Training {
   const env = { MEGATRON_DEVICE: device, MEGATRON_CUDA_LIBS: folder, MEGATRON_CACHE: join(folder, 'cache'), MEGATRON_FAKE_CUDA: fake };
   const program = fileURLToPath(new URL('./programs/train.ts', import.meta.url));
-  const args = ['--conditions=@megatron-ts/source', '--import', 'tsx', program];
+  const args = ['--conditions=@megatron-ts/source', '--import', 'tsx', program, model];
   return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, ...env } })) as Training;
 }

@@ -1,4 +1,5 @@
-// Trains a small GPT on the device of MEGATRON_DEVICE, and prints the losses, what the device was asked for after each step, and what is
+// Trains a small model on the device of MEGATRON_DEVICE: a GPT, or with the argument `llama-bf16` one with everything that a GPT has not, in
+// bf16. Prints the losses, what the device was asked for after each step, and what is
 // refused, as one line of JSON.
 import { Adam, add, deviceStats, exp, GPTModel, initializeModelParallel, mean, memoryStats, scope, tensor } from '@megatron-ts/core';
 
@@ -18,17 +19,20 @@ function refusalOf(f: () => unknown): string {
 const onCpu = tensor([1, 2, 3]);
 await using ctx = await initializeModelParallel({ seed: 1234 });
 const refusals = [refusalOf(() => add(onCpu, tensor([1, 2, 3]))), refusalOf(() => exp(tensor([1, 2], [2], { dtype: 'f64' })))];
-const model = new GPTModel({
-  ctx,
-  vocabSize,
-  maxSequenceLength: seq,
-  hiddenSize: 16,
-  ffnHiddenSize: 32,
-  numLayers: 2,
-  numAttentionHeads: 2,
-  attentionDropout: 0.1,
-  hiddenDropout: 0.1,
-}).initialize(ctx);
+const sizes = { ctx, vocabSize, maxSequenceLength: seq, hiddenSize: 16, ffnHiddenSize: 32, numLayers: 2, numAttentionHeads: 2 };
+const kinds = {
+  gpt: { attentionDropout: 0.1, hiddenDropout: 0.1 },
+  'llama-bf16': {
+    paramDType: 'bf16',
+    normalization: 'rmsNorm',
+    activation: 'swiglu',
+    rotary: {},
+    bias: false,
+    numKeyValueHeads: 1,
+    tieWordEmbeddings: false,
+  },
+} as const;
+const model = new GPTModel({ ...sizes, ...kinds[process.argv[2] === 'llama-bf16' ? 'llama-bf16' : 'gpt'] }).initialize(ctx);
 const optimizer = new Adam(model.parameters(), { lr: 1e-2, clipGradNorm: 1 });
 const steps = Array.from({ length: 4 }, (_, n) => {
   const loss = ctx.step(n, () => {
