@@ -1,4 +1,4 @@
-import { type AnyTensor, backward, engine, scope, tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, backward, crossEntropy, engine, gather, scope, sum, tensor } from '@megatron-ts/tensor';
 import { expectClose } from '@megatron-ts/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fakeMachine, hostKernels } from '../../cuda/play.ts';
@@ -30,6 +30,21 @@ describe.runIf(process.platform === 'linux')('operations launched on a fake devi
   afterAll(() => {
     engine.useCpu();
     machine.end();
+  });
+
+  it('refuse tokens and indices that are not there where a value is read next, and go on', () => {
+    scope(() => {
+      const logits = tensor([1, 2, 3, 4, 5, 6], [2, 3]);
+      const losses = crossEntropy(logits, tensor(Int32Array.of(2, 3), [2]));
+      const late = 'token 1 of those that were looked up or compared since the last read is not in the vocabulary. Check them.';
+      expect(() => losses.toArray()).toThrow(late);
+      expect([...logits.toArray()]).toEqual([1, 2, 3, 4, 5, 6]);
+      const ignoring = crossEntropy(logits, tensor(Int32Array.of(2, -100), [2]), { ignoreIndex: -100 });
+      expect(ignoring.toArray()[1]).toBe(0);
+      const rows = gather(logits, 1, tensor(Int32Array.of(0, 1, 2, 0, -1, 2), [2, 3]));
+      expect(() => rows.toArray()).toThrow('gather: the index at position 4 is outside its dim, as was found since the last read.');
+      expect(sum(logits).item()).toBe(21);
+    });
   });
 
   describe.each(caseFiles)('%s agrees with PyTorch', (file) => {
