@@ -13,6 +13,7 @@ export { DecoderLayer } from './decoder-layer.ts';
 export type { DecoderInputs, DecoderLayerOptions } from './decoder-layer.ts';
 export { describedPlace } from './described-place.ts';
 export type { DescribedPlaceOptions } from './described-place.ts';
+export type { StreamLayout } from './first-token.ts';
 export { GPTEmbedding, PositionEmbedding } from './gpt-embedding.ts';
 export type { GPTEmbeddingOptions, PositionEmbeddingOptions } from './gpt-embedding.ts';
 export { GPTModel } from './gpt-model.ts';

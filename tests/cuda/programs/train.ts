@@ -1,6 +1,5 @@
-// Trains a small model on the device of MEGATRON_DEVICE: a GPT, or with the argument `llama-bf16` one with everything that a GPT has not, in
-// bf16. Prints the losses, what the device was asked for after each step, and what is
-// refused, as one line of JSON.
+// Trains a small model on the device of MEGATRON_DEVICE: a GPT, or with the argument `llama-bf16` one with everything that a GPT has not,
+// in bf16. Prints the losses, what the device was asked for after each step, and what is refused, as one line of JSON.
 import { Adam, add, deviceStats, exp, GPTModel, initializeModelParallel, mean, memoryStats, scope, tensor } from '@megatron-ts/core';
 
 const [seq, batch, vocabSize] = [8, 2, 32];
