@@ -2,7 +2,7 @@
 
 use crate::exp::exp;
 use crate::power::power;
-use crate::transcendental::{erf, ln, tanh};
+use crate::transcendental::{ln, normal, tanh};
 use storage::Element;
 
 /// A number with the arithmetic of tensors: integers wrap.
@@ -57,7 +57,8 @@ pub trait Real: Number {
     fn exp<const FMA: bool>(self) -> Self;
     fn ln<const FMA: bool>(self) -> Self;
     fn tanh<const FMA: bool>(self) -> Self;
-    fn erf<const FMA: bool>(self) -> Self;
+    /// The probability that a standard normal value is below it, and e^(-x^2 / 2).
+    fn normal<const FMA: bool>(self) -> [Self; 2];
     /// `self * factor + term`, rounded once where `FMA` says so.
     fn madd<const FMA: bool>(self, factor: Self, term: Self) -> Self;
 }
@@ -96,8 +97,8 @@ impl Real for f32 {
         tanh::<FMA>(self)
     }
     #[inline(always)]
-    fn erf<const FMA: bool>(self) -> f32 {
-        erf::<FMA>(self)
+    fn normal<const FMA: bool>(self) -> [f32; 2] {
+        normal::<FMA>(self)
     }
     #[inline(always)]
     fn madd<const FMA: bool>(self, factor: f32, term: f32) -> f32 {
@@ -140,8 +141,8 @@ impl Real for f64 {
         libm::tanh(self)
     }
     #[inline(always)]
-    fn erf<const FMA: bool>(self) -> f64 {
-        libm::erf(self)
+    fn normal<const FMA: bool>(self) -> [f64; 2] {
+        [libm::erfc(self * -std::f64::consts::FRAC_1_SQRT_2) * 0.5, libm::exp(self * self * -0.5)]
     }
     #[inline(always)]
     fn madd<const FMA: bool>(self, factor: f64, term: f64) -> f64 {

@@ -1,4 +1,4 @@
-//! f32 logarithm, hyperbolic tangent and error function in plain arithmetic without branches, so that loops around them become
+//! f32 logarithm, hyperbolic tangent and normal distribution in plain arithmetic without branches, so that loops around them become
 //! vectors. Each is within a few units in the last place of the true value.
 
 use crate::exp::exp;
@@ -59,19 +59,33 @@ pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {
     if size < 0.625 { small } else { large }
 }
 
-/// (erf x / x - 1) as a polynomial of x^2 for |x| <= 0.92.
-const ERF_SERIES: [f32; 6] = [-5.991_05e-4, 4.993_396e-3, -2.676_673_4e-2, 1.128_180_2e-1, -3.761_248_6e-1, 1.283_791_5e-1];
-/// -ln(1 - erf x) / x - 1 as a polynomial of x for larger ones.
-const ERF_TAIL: [f32; 7] = [1.729_489_3e-5, -3.832_087e-4, 3.883_934_3e-3, -2.425_456e-2, 1.067_778_5e-1, 6.348_469e-1, 1.287_175_1e-1];
+/// Beyond this magnitude the normal density is less than a normal number: the result is 0 there, 2^-127 being 0 as bits of an exponent.
+const NORMAL_END: f32 = 13.27;
+/// -log2(e) / 2.
+const HALF_LOG2_E: f32 = -0.721_347_5;
+/// 2^r for |r| <= 1/2.
+const EXP2_SERIES: [f32; 7] = [1.535_336_2e-4, 1.339_887_5e-3, 9.618_437e-3, 5.550_332_4e-2, 2.402_264_8e-1, 6.931_472e-1, 1.0];
+/// The probability of a standard normal value below -t over e^(-t^2 / 2), within 2^-26.7 for t from 0 to `NORMAL_END`: numerator and
+/// denominator.
+const MILLS: ([f32; 5], [f32; 6]) = (
+    [3.990_852e-3, 3.979_936e-2, 1.807_774_5e-1, 4.350_013_7e-1, 0.5],
+    [1.000_343_5e-2, 9.976_973e-2, 4.629_772_3e-1, 1.192_333_2, 1.667_887_6, 1.0],
+);
 
-/// Error function.
+/// The probability that a standard normal value is below x, and e^(-x^2 / 2). Both are relatively close also far below 0, where
+/// (1 + erf) / 2 has nothing left.
 #[inline(always)]
-pub(crate) fn erf<const FMA: bool>(x: f32) -> f32 {
+pub(crate) fn normal<const FMA: bool>(x: f32) -> [f32; 2] {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to the nearest integer, which then stands in the low bits
     let size = x.abs();
-    let small = madd::<FMA>(polynomial::<FMA, 6>(x * x, ERF_SERIES), x, x);
-    let bounded = if size > 4.0 { 4.0 } else { size };
-    let large = (1.0 - exp::<FMA>(-madd::<FMA>(polynomial::<FMA, 7>(bounded, ERF_TAIL), bounded, bounded))).copysign(x);
-    if size <= 0.921_875 { small } else { large }
+    let t = if size > NORMAL_END { NORMAL_END } else { size };
+    let square = t * t;
+    let rounded = madd::<FMA>(square, HALF_LOG2_E, ROUND);
+    let rest = madd::<FMA>(square, HALF_LOG2_E, -(rounded - ROUND));
+    let power = f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
+    let bell = polynomial::<FMA, 7>(rest, EXP2_SERIES) * power;
+    let tail = bell * polynomial::<FMA, 5>(t, MILLS.0) / polynomial::<FMA, 6>(t, MILLS.1);
+    [if x < 0.0 { tail } else { 1.0 - tail }, bell]
 }
 
 #[cfg(test)]
@@ -98,17 +112,32 @@ mod tests {
             ("ln", worst(ln::<FMA>, libm::log, positive())),
             ("tanh", worst(tanh::<FMA>, libm::tanh, near_zero())),
             ("tanh small", worst(tanh::<FMA>, libm::tanh, positive().filter(|x| *x > f32::MIN_POSITIVE))),
-            ("erf", worst(erf::<FMA>, libm::erf, near_zero())),
+            ("normal above 0", worst(|x| normal::<FMA>(x)[0], below, near_zero().filter(|x| *x >= 0.0))),
         ] {
             assert!(error <= 2.5, "{name}: {error} units in the last place, FMA {FMA}");
         }
-        for f in [ln::<FMA>, tanh::<FMA>, erf::<FMA>] {
+        for f in [ln::<FMA>, tanh::<FMA>, |x| normal::<FMA>(x)[0], |x| normal::<FMA>(x)[1]] {
             assert!(f(f32::NAN).is_nan());
         }
         assert_eq!([ln::<FMA>(0.0), ln::<FMA>(1.0), ln::<FMA>(f32::INFINITY)], [f32::NEG_INFINITY, 0.0, f32::INFINITY]);
         assert!(ln::<FMA>(-1.0).is_nan());
         let infinities = [f32::INFINITY, f32::NEG_INFINITY];
-        assert_eq!((infinities.map(tanh::<FMA>), infinities.map(erf::<FMA>)), ([1.0, -1.0], [1.0, -1.0]));
+        assert_eq!((infinities.map(tanh::<FMA>), infinities.map(normal::<FMA>)), ([1.0, -1.0], [[1.0, 0.0], [0.0, 0.0]]));
+        assert_eq!(normal::<FMA>(0.0), [0.5, 1.0]);
+        // The square of x is rounded, and e to the power of it magnifies that by x^2 / 2.
+        for x in near_zero().filter(|x| (-13.0..0.0).contains(x)) {
+            let x64 = f64::from(x);
+            let wants = [below(x64), libm::exp(x64 * x64 / -2.0)];
+            for (got, want) in normal::<FMA>(x).into_iter().zip(wants) {
+                let error = (f64::from(got) - want).abs();
+                assert!(error <= (5.0 + x64 * x64) * 2f64.powi(-24) * want + 1e-44, "{x}: {got}, not {want}, FMA {FMA}");
+            }
+        }
+    }
+
+    /// The probability that a standard normal value is below x.
+    fn below(x: f64) -> f64 {
+        libm::erfc(-x / 2f64.sqrt()) / 2.0
     }
 
     #[test]

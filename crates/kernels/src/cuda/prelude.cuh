@@ -446,26 +446,38 @@ DEVICE float tanh_of(float x) {
   return size < 0.625f ? small : large;
 }
 
-// Error function within 2.5 units in the last place.
-DEVICE float erf_of(float x) {
-  float size = fabsf(x), z = x * x;
-  float series = -5.99105e-4f;
-  series = madd(series, z, 4.993396e-3f);
-  series = madd(series, z, -2.6766734e-2f);
-  series = madd(series, z, 1.1281802e-1f);
-  series = madd(series, z, -3.7612486e-1f);
-  series = madd(series, z, 1.2837915e-1f);
-  float small = madd(series, x, x);
-  float bounded = size > 4.0f ? 4.0f : size;
-  float tail = 1.7294893e-5f;
-  tail = madd(tail, bounded, -3.832087e-4f);
-  tail = madd(tail, bounded, 3.8839343e-3f);
-  tail = madd(tail, bounded, -2.425456e-2f);
-  tail = madd(tail, bounded, 1.0677785e-1f);
-  tail = madd(tail, bounded, 6.348469e-1f);
-  tail = madd(tail, bounded, 1.2871751e-1f);
-  float large = copysignf(1.0f - exp_of(-madd(tail, bounded, bounded)), x);
-  return size <= 0.921875f ? small : large;
+struct Normal {
+  // The probability that a standard normal value is below x, and e^(-x^2 / 2).
+  float below, bell;
+};
+
+DEVICE Normal normal_of(float x) {
+  const float round = 12582912.0f;
+  float size = fabsf(x), t = size > 13.27f ? 13.27f : size, square = t * t;
+  float rounded = madd(square, -0.7213475f, round);
+  float rest = madd(square, -0.7213475f, -(rounded - round));
+  float series = 1.5353362e-4f;
+  series = madd(series, rest, 1.3398875e-3f);
+  series = madd(series, rest, 9.618437e-3f);
+  series = madd(series, rest, 5.5503324e-2f);
+  series = madd(series, rest, 2.4022648e-1f);
+  series = madd(series, rest, 6.931472e-1f);
+  series = madd(series, rest, 1.0f);
+  float bell = series * float_of((bits_of(rounded) - bits_of(round) + 127) << 23);
+  float above = 3.990852e-3f;
+  above = madd(above, t, 3.979936e-2f);
+  above = madd(above, t, 1.8077745e-1f);
+  above = madd(above, t, 4.3500137e-1f);
+  above = madd(above, t, 0.5f);
+  float below = 1.0003435e-2f;
+  below = madd(below, t, 9.976973e-2f);
+  below = madd(below, t, 4.6297723e-1f);
+  below = madd(below, t, 1.1923332f);
+  below = madd(below, t, 1.6678876f);
+  below = madd(below, t, 1.0f);
+  float tail = bell * above / below;
+  Normal normal = {x < 0.0f ? tail : 1.0f - tail, bell};
+  return normal;
 }
 
 DEVICE float sigmoid_of(float x) { return 1.0f / (1.0f + exp_of(-x)); }

@@ -1,7 +1,8 @@
 //! y = reduction of x over the dims whose mask is 1: 0 sum, 1 mean, 2 max, 3 min. NaN is carried by all of them.
 //!
-//! Sums are made in f64, so a sum of f32 is rounded once or nearly so; bf16 are first added by fours in f32, which is 16 bits longer and
-//! rounds only where magnitudes lie that far apart. Extremes are exact in any type. Runs along the innermost dim are cut into
+//! Sums are made in f64, to which f32 and bf16 come added by fours: in f32, which for bf16 is 16 bits longer and for f32 loses less than
+//! the last bit of four elements. So a sum of f32 is as good as rounded once. Where four elements leave the range of f32, they
+//! are added one by one. Extremes are exact in any type. Runs along the innermost dim are cut into
 //! chunks of fixed length and columns into chunks of fixed height; partial results are combined in the order of the chunks.
 
 mod cpu;
@@ -11,7 +12,7 @@ mod tests;
 use crate::disjoint::{CHUNK, Disjoint, chunk_range, for_chunks};
 use crate::extent::expect;
 use crate::layout::Layout;
-use crate::number::Number;
+use crate::number::{Number, Real};
 use crate::pool;
 use crate::scratch::Scratch;
 use crate::stored::Float;
@@ -235,6 +236,19 @@ impl<T: Float> Columns<'_, T> {
         let columns = chunk_range(self.width, COLUMNS, part % self.blocks);
         let first = part / self.blocks * self.width + columns.start;
         let totals = &mut memory[..columns.len()];
+        self.add_rows::<R>(first, chunk, totals, cpu::by_fours::<T, R>());
+        if totals.iter().any(|total| cpu::has_overflowed::<T, R>(total.to_f64())) {
+            let mut exact = [R::Part::<T::Wide>::from_f64(R::START); COLUMNS];
+            let exact = &mut exact[..totals.len()];
+            self.add_rows::<R>(first, chunk, exact, false);
+            let both = totals.iter_mut().zip(exact).filter(|(total, _)| cpu::has_overflowed::<T, R>(total.to_f64()));
+            both.for_each(|(total, exact)| *total = *exact);
+        }
+        (first..first + totals.len(), totals)
+    }
+
+    /// `totals` = the rows of a chunk in the columns from result `first` on.
+    fn add_rows<R: Reduction>(&self, first: usize, chunk: usize, totals: &mut [R::Part<T::Wide>], fours: bool) {
         totals.fill(Number::from_f64(R::START));
         let [origin] = self.plan.kept.places(first);
         let rows = chunk_range(self.plan.reduced.numel(), ROWS, chunk);
@@ -242,8 +256,7 @@ impl<T: Float> Columns<'_, T> {
         for start in rows.clone().step_by(found.len()) {
             let batch = start..rows.end.min(start + found.len());
             places(&self.plan.reduced, batch.clone(), |number, place| found[number - start] = origin + place);
-            cpu::rows::<T, R>(totals, self.x, &found[..batch.len()]);
+            cpu::rows::<T, R>(totals, self.x, &found[..batch.len()], fours);
         }
-        (first..first + totals.len(), totals)
     }
 }

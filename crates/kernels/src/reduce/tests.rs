@@ -72,3 +72,38 @@ fn bf16_is_reduced_unrounded_and_the_result_rounded() {
         assert_eq!(y16, crate::stored::rounding::bits(&y), "code {code}, mask {mask:?}");
     }
 }
+
+#[test]
+fn four_elements_beyond_the_range_of_f32_are_added_one_by_one() {
+    let big = 3e38f32;
+    let row = |i: usize| [big, big, -big, -big][i / 16 % 4] + if i == 70 { 1.0 } else { 0.0 };
+    let rows: Vec<f32> = (0..3 * 80).map(|i| if i / 80 == 1 { row(i % 80) } else { (i % 7) as f32 }).collect();
+    let sum = |i: usize| rows[i * 80..][..80].iter().map(|x| f64::from(*x)).sum::<f64>() as f32;
+    assert_eq!(reduced(0, &rows, &[2, 3, 80, 0, 1]), [sum(0), sum(1), sum(2)]);
+    assert_eq!(reduced(1, &[big; 100], &[1, 100, 1]), [big]);
+    // The column beside one that overflows has the bits that it has alone.
+    let columns: Vec<f32> =
+        (0..9 * 2).map(|i| if i % 2 == 0 { [big, big, big, -big, -big, -big][i / 2 % 6] } else { 0.1 * i as f32 }).collect();
+    let alone: Vec<f32> = columns.iter().copied().skip(1).step_by(2).collect();
+    let sums = reduced(0, &columns, &[2, 9, 2, 1, 0]);
+    assert_eq!(sums[0], f32::INFINITY);
+    assert_eq!(sums[1].to_bits(), reduced(0, &alone, &[2, 9, 1, 1, 0])[0].to_bits());
+    assert_eq!(reduced(0, &columns[..12], &[2, 6, 2, 1, 0])[0], 0.0);
+    assert!(reduced(0, &[f32::INFINITY, 1.0, 2.0, f32::NEG_INFINITY].repeat(20), &[1, 80, 1])[0].is_nan());
+}
+
+#[test]
+fn extremes_of_runs_of_any_length_carry_nan_from_any_place() {
+    for length in [1, 63, 64, 65, 200] {
+        let x: Vec<f32> = (0..length).map(|i| ((i * 37) % 101) as f32 - 50.0).collect();
+        let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let smallest = x.iter().copied().fold(f32::INFINITY, f32::min);
+        let words = [1, length as u32, 1];
+        assert_eq!((reduced(2, &x, &words), reduced(3, &x, &words)), (vec![largest], vec![smallest]));
+        for place in 0..length {
+            let mut x = x.clone();
+            x[place] = f32::NAN;
+            assert!(reduced(2, &x, &words)[0].is_nan() && reduced(3, &x, &words)[0].is_nan(), "{place} of {length}");
+        }
+    }
+}

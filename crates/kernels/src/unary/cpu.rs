@@ -52,12 +52,6 @@ fn gelu_gate<T: Real, const FMA: bool>(x: T) -> T {
     sigmoid::<T, FMA>(x.mul(slope))
 }
 
-/// Probability that a standard normal value is below x.
-#[inline(always)]
-fn normal_below<T: Real, const FMA: bool>(x: T) -> T {
-    x.mul(number(std::f64::consts::FRAC_1_SQRT_2)).erf::<FMA>().madd::<FMA>(number(0.5), number(0.5))
-}
-
 macro_rules! ops {
     ($($(#[$attr:meta])* $name:ident($x:ident) $forward:expr, ($s:ident, $g:ident) $backward:expr $(, $stored:item)*;)+) => { $(
         $(#[$attr])*
@@ -90,9 +84,9 @@ ops! {
         let away = x.mul(gate.mul(one::<T>().sub(gate)));
         g.mul(away.madd::<FMA>(slope, gate))
     };
-    GeluErf(x) x.mul(normal_below::<T, FMA>(x)), (x, g) {
-        let density = x.mul(x).mul(number(-0.5)).exp::<FMA>().mul(number(0.398_942_280_401_432_7));
-        g.mul(x.madd::<FMA>(density, normal_below::<T, FMA>(x)))
+    GeluErf(x) x.mul(x.normal::<FMA>()[0]), (x, g) {
+        let [below, bell] = x.normal::<FMA>();
+        g.mul(x.madd::<FMA>(bell.mul(number(0.398_942_280_401_432_7)), below))
     };
     Square(x) x.mul(x), (x, g) g.mul(x.add(x));
     Reciprocal(x) one::<T>().div(x), (y, g) negative(g).mul(y.mul(y));

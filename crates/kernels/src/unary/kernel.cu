@@ -1,7 +1,10 @@
 // y[i] = f(x[i]) and its derivative; the table of codes stands in crates/kernels/src/unary/mod.rs.
 
-// Probability that a standard normal value is below x.
-DEVICE float normal_below(float x) { return madd(erf_of(x * 0.707106781186547524401f), 0.5f, 0.5f); }
+// g times the derivative of the exact GELU at x.
+DEVICE float gelu_erf_backward(float x, float g) {
+  Normal normal = normal_of(x);
+  return g * madd(x, normal.bell * 0.3989422804014327f, normal.below);
+}
 
 DEVICE float forward(u32 code, float x) {
   switch (code) {
@@ -15,7 +18,7 @@ DEVICE float forward(u32 code, float x) {
     // NaN stays NaN.
     case 7: return x < 0.0f ? 0.0f : x;
     case 8: return gelu_of(x);
-    case 9: return x * normal_below(x);
+    case 9: return x * normal_of(x).below;
     case 10: return x * x;
     case 11: return 1.0f / x;
     default: return silu_of(x);
@@ -34,7 +37,7 @@ DEVICE float backward(u32 code, float s, float g) {
     case 6: return s > 0.0f ? g : s < 0.0f ? -g : 0.0f;
     case 7: return s <= 0.0f ? 0.0f : g;
     case 8: return gelu_backward(s, g);
-    case 9: return g * madd(s, exp_of(s * s * -0.5f) * 0.3989422804014327f, normal_below(s));
+    case 9: return gelu_erf_backward(s, g);
     case 10: return g * (s + s);
     case 11: return -g * (s * s);
     default: return silu_backward(s, g);
