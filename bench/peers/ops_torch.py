@@ -71,7 +71,8 @@ class Prepared:
         body = BODIES[op](make, **sizes)
         if withBackward:
             grads = [grad_of(make, output, op) for output in as_list(body())]
-            self.run = lambda: torch.autograd.grad(as_list(body()), make.differentiated, grads)
+            # Dense, as ours are and as `.backward()` leaves them in `.grad`: a view would only put its copy off.
+            self.run = lambda: [grad.contiguous() for grad in torch.autograd.grad(as_list(body()), make.differentiated, grads)]
             self.check = magnitude(self.run())
         else:
             self.run = torch.no_grad()(body)

@@ -134,7 +134,13 @@ macro_rules! multiply_512 {
                             sum[half] = _mm512_add_ps(sum[half], _mm512_maskz_loadu_ps(mask, tile.bias.wrapping_add(16 * half)));
                         }
                         let place = tile.narrow.wrapping_add(i * tile.c_row);
-                        _mm512_mask_storeu_epi16(place.cast(), lanes32(tile.cols), $narrowed(sum[0], sum[1], with_bias));
+                        let bits = $narrowed(sum[0], sum[1], with_bias);
+                        // A masked store takes many times as long on some CPUs.
+                        if tile.cols == 32 {
+                            _mm512_storeu_si512(place.cast(), bits);
+                        } else {
+                            _mm512_mask_storeu_epi16(place.cast(), lanes32(tile.cols), bits);
+                        }
                     }
                 }
                 return;

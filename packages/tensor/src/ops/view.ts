@@ -151,9 +151,16 @@ export function cat<P extends Placement>(parts: readonly Tensor<P>[], dim = 0): 
   if (checksPlacements()) place(whole, combined('cat', shape, { addends: tensors.map(placed) }).layout);
   const backward = (grad: AnyTensor) =>
     tensors.map((tensor, i) =>
-      tensor.requiresGrad ? slice(grad, at, { start: starts[i] ?? 0, end: (starts[i] ?? 0) + extentOf(tensor.shape, at) }) : null,
+      tensor.requiresGrad ? partOf(grad, at, { start: starts[i] ?? 0, end: (starts[i] ?? 0) + extentOf(tensor.shape, at) }) : null,
     );
   return record(whole, { op: 'cat', inputs: tensors, saved: [], backward });
+}
+
+/** A part of a gradient along `dim`, unrecorded: the same memory where the part lies in one piece. */
+function partOf(grad: AnyTensor, dim: number, { start, end }: Required<Range>): AnyTensor {
+  if (numel(grad.shape.slice(0, dim)) !== 1) return slice(grad, dim, { start, end });
+  const shape = grad.shape.map((extent, i) => (i === dim ? end - start : extent));
+  return alias(grad, shape, start * (stridesOf(grad.shape)[dim] ?? 0));
 }
 
 /** Where a box lies in a tensor: its first element and its size, per dim. */
