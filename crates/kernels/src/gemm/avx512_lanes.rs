@@ -53,29 +53,9 @@ const LINES: usize = 2;
 /// Rows of a tile that one pointer into A serves: beside itself, one and two strides on, which addresses reach without adding.
 pub(super) const REACH: usize = 3;
 
-/// Two vectors of f32 as one of bf16, to nearest even; NaN stays NaN and becomes quiet.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(super) fn narrowed(low: __m512, high: __m512, _: bool) -> __m512i {
-    let rounded = |x: __m512| {
-        let bits = _mm512_castps_si512(x);
-        let odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(1 << 16));
-        let below = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
-        let even = _mm512_mask_add_epi32(below, odd, bits, _mm512_set1_epi32(0x8000));
-        _mm512_mask_or_epi32(even, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x), bits, _mm512_set1_epi32(0x0040_0000))
-    };
-    let upper_halves: [u16; 32] = std::array::from_fn(|i| 2 * i as u16 + 1);
-    // SAFETY: the same 512 bits.
-    let upper_halves = unsafe { std::mem::transmute::<[u16; 32], __m512i>(upper_halves) };
-    _mm512_permutex2var_epi16(rounded(low), upper_halves, rounded(high))
-}
-
 /// Asks for row `i` of the tile's C.
 #[inline(always)]
 pub(super) fn prefetch_row(tile: &Tile, i: usize) {
-    if !tile.narrow.is_null() {
-        return prefetch(tile.narrow.wrapping_add(i * tile.c_row));
-    }
     for line in 0..LINES {
         prefetch(tile.c.wrapping_add(i * tile.c_row + 16 * line));
     }
@@ -94,9 +74,9 @@ pub(super) fn kept_apart<const N: usize>(mut pointers: [*const f32; N]) -> [*con
 
 /// Writes `multiply::<ROWS>(tile)`: up to 12 x 32 sums, A by broadcast, B by two loads a step; `$step(sum, a, b)` adds the
 /// products of a word. Lines of C are asked for during the first steps, a row each, because all at once would hold up the
-/// loads; and lines of what comes next on the way. `$narrowed(low, high, with_bias)` makes bf16 of two vectors of sums.
+/// loads; and lines of what comes next on the way.
 macro_rules! multiply_512 {
-    ($features:literal, $step:path, $narrowed:path) => {
+    ($features:literal, $step:path) => {
         #[target_feature(enable = $features)]
         unsafe fn multiply<const ROWS: usize>(tile: &Tile) {
             let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
@@ -123,27 +103,6 @@ macro_rules! multiply_512 {
                     a = kept_apart(a.map(|a| a.wrapping_add(step)));
                     ahead = ahead.wrapping_add(tile.ahead_step);
                 }
-            }
-            if !tile.narrow.is_null() {
-                let with_bias = !tile.bias.is_null();
-                for (i, mut sum) in sums.into_iter().enumerate() {
-                    // SAFETY: the masks leave out what is beyond the tile's columns.
-                    unsafe {
-                        for half in (0..2).filter(|_| with_bias) {
-                            let mask = lanes(tile.cols.saturating_sub(16 * half));
-                            sum[half] = _mm512_add_ps(sum[half], _mm512_maskz_loadu_ps(mask, tile.bias.wrapping_add(16 * half)));
-                        }
-                        let place = tile.narrow.wrapping_add(i * tile.c_row);
-                        let bits = $narrowed(sum[0], sum[1], with_bias);
-                        // A masked store takes many times as long on some CPUs.
-                        if tile.cols == 32 {
-                            _mm512_storeu_si512(place.cast(), bits);
-                        } else {
-                            _mm512_mask_storeu_epi16(place.cast(), lanes32(tile.cols), bits);
-                        }
-                    }
-                }
-                return;
             }
             for half in 0..2 {
                 let (mask, offset) = (lanes(tile.cols.saturating_sub(16 * half)), 16 * half);
