@@ -6,22 +6,28 @@ use std::sync::Arc;
 use storage::Span;
 
 /// The device on which a tensor lies; None for the CPU.
+#[inline(always)]
 pub fn accelerator_of(span: &Span) -> Option<&Arc<Accelerator>> {
+    if span.is_remote() { device_of(span) } else { None }
+}
+
+#[cold]
+#[inline(never)]
+fn device_of(span: &Span) -> Option<&Arc<Accelerator>> {
     held_of(span).map(|(held, _)| &held.on)
 }
 
 /// The device on which all of these lie; None where all lie on the CPU.
 #[inline]
-pub fn common<'a, I>(spans: I) -> Result<Option<&'a Arc<Accelerator>>, String>
-where
-    I: IntoIterator<Item = &'a Span>,
-    I::IntoIter: Clone,
-{
-    let spans = spans.into_iter();
-    if spans.clone().any(Span::is_remote) { one_device(spans) } else { Ok(None) }
+pub fn common<'a, I: IntoIterator<Item = &'a Span> + Clone>(spans: I) -> Result<Option<&'a Arc<Accelerator>>, String> {
+    // One branch for all of them: the CPU pays for it in every operation.
+    let is_remote = spans.clone().into_iter().fold(false, |is_remote, span| is_remote | span.is_remote());
+    if is_remote { one_device(spans.into_iter()) } else { Ok(None) }
 }
 
 /// The one device of several tensors, of which one lies on some device.
+#[cold]
+#[inline(never)]
 fn one_device<'a>(mut spans: impl Iterator<Item = &'a Span>) -> Result<Option<&'a Arc<Accelerator>>, String> {
     let first = spans.next().and_then(accelerator_of);
     for other in spans.map(accelerator_of) {
