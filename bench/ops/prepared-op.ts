@@ -6,7 +6,8 @@ import { plainBodies } from './plain-bodies.ts';
 import type { OpSetting } from './settings.ts';
 import { Inputs } from './values.ts';
 
-const bodies = { ...gptBodies, ...plainBodies, ...engineBodies };
+/** Our side's operations. */
+export const bodies = { ...gptBodies, ...plainBodies, ...engineBodies };
 /** About how long a turn lasts, in milliseconds. */
 const turnLasts = 25;
 
@@ -68,17 +69,18 @@ export class PreparedOp {
 }
 
 /** A forward that records nothing, with dropout. */
-function unrecorded<T>(f: () => Synchronous<T>): T {
+export function unrecorded<T>(f: () => Synchronous<T>): T {
   return noGrad(() => scope(f));
 }
 
-function tensorsOf(result: ReturnType<Body>): readonly AnyTensor[] {
+/** The tensors among a body's results. */
+export function tensorsOf(result: ReturnType<Body>): readonly AnyTensor[] {
   if (typeof result === 'number') return [];
   return Array.isArray(result) ? (result as readonly AnyTensor[]) : [result as AnyTensor];
 }
 
 /** Gradients of a body's results; losses have one number for all. */
-function gradsOf(body: Body, inputs: Inputs): AnyTensor[] {
+export function gradsOf(body: Body, inputs: Inputs): AnyTensor[] {
   const shapes = unrecorded(() => tensorsOf(body()).map(({ shape, dtype }) => ({ shape, dtype })));
   const plain = { isDifferentiated: false };
   return shapes.map(({ shape, dtype }) => {

@@ -33,7 +33,8 @@ export class Inputs {
   /** Pseudo-random values. */
   make(shape: readonly number[], { scale = 1, shift = 0, dtype = this.dtype, isDifferentiated = true }: ValueOptions = {}): AnyTensor {
     const seed = this.all.length;
-    const values = Float32Array.from({ length: numel(shape) }, (_, i) => (mixed(i, seed) / 2 ** 31 - 1) * scale + shift);
+    const values = new Float32Array(numel(shape));
+    for (let i = 0; i < values.length; i++) values[i] = (mixed(i, seed) / 2 ** 31 - 1) * scale + shift; // a loop: many millions
     return this.keep(tensor(values, shape, { dtype, requiresGrad: this.withBackward && isDifferentiated }));
   }
 

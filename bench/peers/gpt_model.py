@@ -76,9 +76,9 @@ def tokens_of(step, sizes):
 class Training:
     """`forward` is the model, or what wraps it."""
 
-    def __init__(self, model, forward, data, dtype="f32"):
+    def __init__(self, model, forward, data, dtype="f32", device="cpu"):
         self.parameters, self.forward, self.data, self.steps = list(model.parameters()), forward, data, 0
-        self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16")
+        self.autocast = torch.autocast(device, torch.bfloat16, enabled=dtype == "bf16")
         self.optimizer = torch.optim.AdamW(self.parameters, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
 
     def step(self):

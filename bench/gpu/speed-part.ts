@@ -1,0 +1,80 @@
+import { middle } from './curves-part.ts';
+import type { Part } from './part.ts';
+import type { Side } from './side.ts';
+import { copyRow, type TimedOp, timedOps } from './speed-list.ts';
+
+/** Times of both sides in turn: microseconds of a pass. */
+interface Times {
+  readonly ours: readonly number[];
+  readonly peer: readonly number[];
+  /** Why there are no times of the peer. */
+  readonly peerError?: string;
+}
+
+/** Part 5: how fast operations are beside PyTorch, and which share of a copy's bandwidth they have. */
+export async function speed(part: Part): Promise<void> {
+  const { isTiny } = part.settings;
+  const [scale, rounds] = isTiny ? [256, 1] : [1, 5];
+  const [worker, peer] = [part.ours('ops-worker.js'), part.peer('gpu_ops.py')];
+  let copy = Number.NaN;
+  const copied = copyRow(scale);
+  await part.row(copied.name, async () => {
+    const times = await timed(part, { op: copied, worker, peer, rounds });
+    const row = rowOf(copied, times);
+    copy = row.gigabytesPerSecond ?? Number.NaN;
+    return row;
+  });
+  for (const op of timedOps(scale))
+    await part.row(op.name, async () => {
+      const row = rowOf(op, await timed(part, { op, worker, peer, rounds }));
+      return row.gigabytesPerSecond === undefined ? row : { ...row, shareOfCopy: row.gigabytesPerSecond / copy };
+    });
+}
+
+interface Contest {
+  readonly op: TimedOp;
+  readonly worker: Side;
+  readonly peer: Side;
+  readonly rounds: number;
+}
+
+async function timed(part: Part, { op, worker, peer, rounds }: Contest): Promise<Times> {
+  const { op: name, sizes, dtype, withBackward, hasPeer } = op;
+  const setting = { op: name, sizes, dtype, withBackward };
+  const limit = () => Math.max(1000, Math.min(60_000, part.left));
+  const times = { ours: [] as number[], peer: [] as number[] };
+  await worker.ask({ do: 'prepare', setting }, limit());
+  let peerError = hasPeer ? undefined : 'PyTorch has no such operation.';
+  const turn = async (side: Side, into: number[]) => void into.push((await side.ask<{ us: number }>({ do: 'turn' }, limit())).us);
+  try {
+    if (hasPeer) await peer.ask({ do: 'prepare', setting }, limit());
+  } catch (cause) {
+    peerError = (cause as Error).message;
+  }
+  for (let round = 0; round < rounds; round++) {
+    await turn(worker, times.ours);
+    if (peerError === undefined)
+      await turn(peer, times.peer).catch((cause: unknown) => {
+        peerError = (cause as Error).message;
+      });
+  }
+  return { ...times, ...(peerError === undefined ? {} : { peerError }) };
+}
+
+function rowOf({ op, sizes, dtype, flops, bytes }: TimedOp, { ours, peer, peerError }: Times) {
+  const us = middle(ours);
+  const peerUs = peer.length === 0 ? undefined : middle(peer);
+  return {
+    us,
+    ...(peerUs === undefined ? {} : { peerUs, timesPeer: peerUs / us }),
+    ...(peerError === undefined ? {} : { peerError }),
+    ...(flops === undefined ? {} : { teraflops: flops / us / 1e6 }),
+    ...(flops === undefined || peerUs === undefined ? {} : { peerTeraflops: flops / peerUs / 1e6 }),
+    ...(bytes === undefined ? {} : { gigabytesPerSecond: bytes / us / 1e3 }),
+    op,
+    dtype,
+    sizes,
+    ours,
+    peer,
+  };
+}

@@ -1,0 +1,131 @@
+import { spawnSync } from 'node:child_process';
+import { middle } from './curves-part.ts';
+import { flopsOf, type ModelSizes, timedModels, tinyLlama, tinyModel, tokensOf } from './models.ts';
+import { here, type Part } from './part.ts';
+import type { Side } from './side.ts';
+
+/** Dense bf16 operations a second of an H100 or H200, by the vendor. */
+const peakFlops = 989e12;
+
+/** The shares of the part's time at which the models have to be done; the rest is for the ranks. */
+const ends = [0.27, 0.62, 0.92];
+
+interface Steps {
+  readonly losses: readonly number[];
+  readonly ms: readonly number[];
+  readonly peakBytes: number;
+  readonly launches?: number;
+  readonly reads?: number;
+}
+
+/** One side of the alternation. */
+interface Contestant {
+  readonly name: string;
+  readonly side: Side;
+  readonly mode: 'ours' | 'eager' | 'compile';
+  readonly ms: number[];
+  last?: Steps;
+  error?: string;
+}
+
+/** Part 6: whole training steps in bf16 beside PyTorch eager and compiled, a few steps of each in turn. */
+export async function steps(part: Part): Promise<void> {
+  const { isTiny } = part.settings;
+  const models = isTiny ? { 'tiny GPT': tinyModel, 'tiny Llama': tinyLlama } : timedModels;
+  const started = part.left;
+  for (const [at, [name, sizes]] of Object.entries(models).entries()) {
+    // What is left is shared by the models to come, and by the ranks.
+    const share = started * (1 - (ends[at] ?? 1));
+    await alternate(part, { name, sizes, until: isTiny ? 0 : share });
+  }
+  await part.row('2 ranks on one device', () => twoRanks(part));
+}
+
+async function alternate(part: Part, { name, sizes, until }: { name: string; sizes: ModelSizes; until: number }): Promise<void> {
+  const { isTiny } = part.settings;
+  const [rounds, count, dtype] = [isTiny ? 1 : 4, isTiny ? 1 : 4, 'bf16' as const];
+  const device = process.env['MEGATRON_DEVICE'] ?? 'cuda';
+  const limit = () => Math.max(1000, part.left - until);
+  const ours: Contestant = { name: `${name}, ours`, side: part.ours('train-worker.js'), mode: 'ours', ms: [] };
+  const peer = part.peer('gpu_train.py');
+  const eager: Contestant = { name: `${name}, PyTorch eager`, side: peer, mode: 'eager', ms: [] };
+  const compiled: Contestant = { name: `${name}, PyTorch compiled`, side: peer, mode: 'compile', ms: [] };
+  const all = [ours, eager, compiled];
+  if (!all.some((contestant) => contestant.name.includes(part.settings.only))) return;
+  const tried = async (contestant: Contestant, f: () => Promise<void>) => {
+    if (contestant.error !== undefined) return;
+    try {
+      await f();
+    } catch (cause) {
+      contestant.error = (cause as Error).message;
+      // A peer that was killed has lost its model: both modes of it end.
+      if (contestant !== ours && /process|CUDA/.test(contestant.error)) eager.error = compiled.error = contestant.error;
+    }
+  };
+  let parameters = 0;
+  await tried(ours, async () => {
+    ({ parameters } = await ours.side.ask<{ parameters: number }>({ do: 'prepare', sizes, dtype, device }, limit()));
+  });
+  await tried(eager, async () => {
+    ({ parameters } = await peer.ask<{ parameters: number }>({ do: 'prepare', sizes, dtype }, limit()));
+  });
+  if (eager.error !== undefined) compiled.error = eager.error;
+  const take = (contestant: Contestant) =>
+    tried(contestant, async () => {
+      contestant.last = await contestant.side.ask<Steps>({ do: 'steps', count, mode: contestant.mode }, limit());
+      contestant.ms.push(...contestant.last.ms);
+    });
+  // The first steps compile kernels, choose algorithms and take memory. Compiling a model may take all the time there is: the others have
+  // had a round by then.
+  const warmUp = (contestant: Contestant) =>
+    tried(contestant, async () => {
+      await contestant.side.ask({ do: 'steps', count: isTiny ? 1 : 2, mode: contestant.mode }, limit());
+    });
+  for (const contestant of [ours, eager]) await warmUp(contestant);
+  for (const contestant of [ours, eager]) await take(contestant);
+  await warmUp(compiled);
+  for (let round = 0; round < rounds && (round === 0 || limit() > 10_000); round++) for (const contestant of all) await take(contestant);
+  await Promise.all([ours.side.end(), peer.end()]);
+  for (const contestant of all) await part.row(contestant.name, () => result(contestant, { sizes, parameters, ours }));
+}
+
+function result({ ms, last, error }: Contestant, { sizes, parameters, ours }: { sizes: ModelSizes; parameters: number; ours: Contestant }) {
+  if (ms.length === 0) throw new Error(error ?? 'no step was taken.');
+  const [stepMs, flops] = [middle(ms), flopsOf(sizes)];
+  const { losses = [], peakBytes = 0, launches } = last ?? {};
+  const { seq: s, batch: b, ...rest } = sizes;
+  return {
+    stepMs,
+    tokensPerSecond: (tokensOf(sizes) * 1000) / stepMs,
+    mfu: (flops * 1000) / stepMs / peakFlops,
+    peakGiB: peakBytes / 2 ** 30,
+    timesOurs: middle(ours.ms) / stepMs,
+    s,
+    b,
+    parameters,
+    flops,
+    peakFlops,
+    steps: ms.length,
+    lastLoss: losses.at(-1),
+    ...(error === undefined ? {} : { endedBy: error }),
+    ...(launches === undefined ? {} : { launchesSinceOpened: launches }),
+    sizes: rest,
+    ms,
+  };
+}
+
+/** Two ranks of the built package on the same device: whatever the engine says to it. */
+function twoRanks(part: Part): object {
+  const device = (process.env['MEGATRON_DEVICE'] ?? 'cuda') === 'cuda' ? 'cuda:0' : (process.env['MEGATRON_DEVICE'] ?? '');
+  const cli = here('../node_modules/@megatron-ts/core/bin/megatron-ts.js');
+  const { status, stdout, stderr } = spawnSync(process.execPath, [cli, 'run', '--ranks', '2', here('two-ranks.js')], {
+    encoding: 'utf8',
+    env: { ...process.env, MEGATRON_DEVICE: device },
+    timeout: Math.max(1000, Math.min(100_000, part.left)),
+  });
+  const told = /\{"ranks".*\}/.exec(stdout)?.[0];
+  const { error, ...row } = JSON.parse(told ?? '{}') as { readonly error?: string };
+  if (status === 0 && told !== undefined) return row;
+  const last = stderr.trim().split('\n').at(-1) ?? '';
+  throw new Error(`two ranks by NCCL do not run (status ${status ?? 'none'}): ${error ?? last}`);
+}
