@@ -1,5 +1,6 @@
 //! What tests call: settings, held streams, and the log.
 
+use crate::queue;
 use crate::settings::Settings;
 use crate::state::{State, state};
 use std::ffi::{CStr, c_char};
@@ -13,7 +14,9 @@ pub unsafe extern "C" fn fake_cuda_control(words: *const c_char) -> usize {
     // SAFETY: the caller's promise.
     let words = unsafe { CStr::from_ptr(words) }.to_string_lossy().into_owned();
     let mut state = state();
-    words.split_whitespace().filter(|word| obey(&mut state, word).is_none()).count()
+    let refused = words.split_whitespace().filter(|word| obey(&mut state, word).is_none()).count();
+    queue::advance(&mut state);
+    refused
 }
 
 fn obey(state: &mut State, word: &str) -> Option<()> {
@@ -21,15 +24,10 @@ fn obey(state: &mut State, word: &str) -> Option<()> {
         None if word == "reset" => *state = State::new(Settings::default()),
         None if word == "forget" => state.log.clear(),
         Some(("hold", stream)) => _ = state.held.insert(stream.parse().ok()?),
-        Some(("release", stream)) => release(state, stream.parse().ok()?),
+        Some(("release", stream)) => _ = state.held.remove(&stream.parse().ok()?),
         _ => state.settings.set(word)?,
     }
     Some(())
-}
-
-fn release(state: &mut State, stream: usize) {
-    state.held.remove(&stream);
-    state.events.values_mut().filter(|event| event.stream == stream).for_each(|event| event.is_done = true);
 }
 
 /// The length of the log; as much of it as fits is copied to `buffer`, without a zero at its end.

@@ -1,47 +1,11 @@
 //! Events.
 
 use crate::graph::{self, CAPTURED_EVENT};
-use crate::state::{Event, INVALID_VALUE, NOT_READY, SUCCESS, State, call, give, state};
+use crate::queue::{self, Point};
+use crate::state::{INVALID_VALUE, NOT_READY, SUCCESS, call, give, state};
 use std::ffi::{c_uint, c_void};
 use std::ptr;
-use std::time::Duration;
-
-/// Completes the events of a stream, as the passing of time would.
-pub fn complete(state: &mut State, stream: usize) {
-    if is_busy(state, stream) {
-        return;
-    }
-    state.events.values_mut().filter(|event| event.stream == stream).for_each(|event| event.is_done = true);
-}
-
-/// Whether another library has something under way in a stream.
-pub fn is_busy(state: &State, stream: usize) -> bool {
-    state.under_way.get(&stream).is_some_and(|&count| count > 0)
-}
-
-/// Runs `body` once nothing is under way in the stream that `of` tells: what a call that waits does.
-pub fn once_idle(name: &str, of: impl Fn(&State) -> Option<usize>, body: impl FnOnce(&mut State) -> u32) -> u32 {
-    loop {
-        let held = state();
-        if !of(&held).is_some_and(|stream| is_busy(&held, stream)) {
-            break;
-        }
-        drop(held);
-        std::thread::sleep(Duration::from_micros(200));
-    }
-    call(name, body)
-}
-
-/// Counts what another library has under way in a stream; its events complete when there is nothing.
-#[unsafe(no_mangle)]
-pub extern "C" fn fake_cuda_pend(stream: usize, by: isize) {
-    let mut state = state();
-    let count = state.under_way.entry(stream).or_default();
-    *count += by;
-    if *count == 0 && !state.held.contains(&stream) {
-        complete(&mut state, stream);
-    }
-}
+use std::sync::Arc;
 
 /// # Safety
 /// As in CUDA's driver.
@@ -49,7 +13,7 @@ pub extern "C" fn fake_cuda_pend(stream: usize, by: isize) {
 pub unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, _flags: c_uint) -> u32 {
     call("cuEventCreate", |state| {
         let handle = state.next_handle();
-        state.events.insert(handle, Event { stream: 0, is_done: true });
+        state.events.insert(handle, Point::new(0, true));
         // SAFETY: the caller's promise.
         unsafe { give(event, ptr::without_provenance_mut(handle)) }
     })
@@ -59,10 +23,12 @@ pub unsafe extern "C" fn cuEventCreate(event: *mut *mut c_void, _flags: c_uint) 
 pub extern "C" fn cuEventRecord(event: *mut c_void, stream: *mut c_void) -> u32 {
     call("cuEventRecord", |state| {
         let (handle, stream) = (event.addr(), stream.addr());
+        if !state.events.contains_key(&handle) {
+            return INVALID_VALUE;
+        }
         let is_captured = graph::recorded(state, handle, stream);
-        let is_done = !state.held.contains(&stream) && !is_busy(state, stream);
-        let Some(event) = state.events.get_mut(&handle) else { return INVALID_VALUE };
-        *event = Event { stream, is_done };
+        let point = if is_captured { Point::new(stream, true) } else { queue::mark(state, stream) };
+        state.events.insert(handle, point);
         let line = format!("event {handle} in stream {stream}");
         state.note(if is_captured { format!("capture {line}") } else { line });
         SUCCESS
@@ -71,24 +37,30 @@ pub extern "C" fn cuEventRecord(event: *mut c_void, stream: *mut c_void) -> u32 
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventQuery(event: *mut c_void) -> u32 {
-    call("cuEventQuery", |state| match state.events.get(&event.addr()) {
-        // As the driver does in the mode that is used, also for events of other streams.
-        Some(_) if state.capture.is_some() => graph::spoil(state, CAPTURED_EVENT),
-        Some(event) if event.is_done => SUCCESS,
-        Some(_) => NOT_READY,
-        None => INVALID_VALUE,
+    call("cuEventQuery", |state| {
+        let Some(point) = state.events.get(&event.addr()).map(Arc::clone) else { return INVALID_VALUE };
+        if state.capture.is_some() {
+            // As the driver does in the mode that is used, also for events of other streams.
+            return graph::spoil(state, CAPTURED_EVENT);
+        }
+        queue::press(state, &point, false);
+        if point.is_passed() { SUCCESS } else { NOT_READY }
     })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuEventSynchronize(event: *mut c_void) -> u32 {
-    let stream = |state: &State| state.events.get(&event.addr()).filter(|found| !found.is_done).map(|found| found.stream);
-    once_idle("cuEventSynchronize", stream, |state| {
+    let held = state();
+    let point = held.events.get(&event.addr()).filter(|_| held.sticky.is_none()).map(Arc::clone);
+    drop(held);
+    point.iter().for_each(|point| queue::wait_for(point));
+    call("cuEventSynchronize", |state| {
         if graph::is_captured(state, event.addr()) {
             return graph::spoil(state, CAPTURED_EVENT);
         }
-        let Some(found) = state.events.get_mut(&event.addr()) else { return INVALID_VALUE };
-        found.is_done = true;
+        if !state.events.contains_key(&event.addr()) {
+            return INVALID_VALUE;
+        }
         state.note(format!("synchronize event {}", event.addr()));
         SUCCESS
     })

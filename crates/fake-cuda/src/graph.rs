@@ -1,7 +1,8 @@
 //! Capture: what is asked of a stream that is captured is written down instead of done, and done by every launch of the graph.
 
+use crate::queue::{self, Task};
 use crate::state::{INVALID_VALUE, SUCCESS, State, call, give};
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{Layout, alloc};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{c_uint, c_ulonglong, c_void};
 use std::ptr;
@@ -59,6 +60,8 @@ pub struct Graph {
     memory: HashMap<u64, usize>,
     /// What was allocated by the last launch and not freed by it.
     live: HashSet<u64>,
+    /// The stream of the last launch.
+    launched_in: Option<usize>,
 }
 
 /// Does what was asked of a stream, or writes it down where the stream is captured.
@@ -72,11 +75,11 @@ pub fn ask(state: &mut State, stream: usize, line: String, action: Action) -> u3
         return SUCCESS;
     }
     state.note(line);
-    perform(action);
+    queue::push(state, stream, Task::Act(action));
     SUCCESS
 }
 
-fn perform(action: Action) {
+pub fn perform(action: Action) {
     let host = |address: u64| ptr::with_exposed_provenance_mut::<u8>(address as usize);
     // SAFETY: the callers of the driver promise that their memory has as many bytes.
     unsafe {
@@ -196,7 +199,7 @@ pub unsafe extern "C" fn cuStreamEndCapture(stream: *mut c_void, graph: *mut *mu
         }
         let handle = 0x9000 + state.next_handle();
         let Capture { nodes, memory, .. } = capture;
-        state.graphs.insert(handle, Graph { nodes, memory, live: HashSet::new() });
+        state.graphs.insert(handle, Graph { nodes, memory, ..Graph::default() });
         // SAFETY: the caller's promise.
         unsafe { give(graph, ptr::without_provenance_mut(handle)) }
     })
@@ -222,15 +225,17 @@ pub extern "C" fn cuGraphLaunch(program: *mut c_void, stream: *mut c_void) -> u3
     call("cuGraphLaunch", |state| {
         let Some(graph) = state.graphs.get_mut(&program.addr()) else { return INVALID_VALUE };
         graph.live.clear();
+        graph.launched_in = Some(stream.addr());
         let nodes = graph.nodes.clone();
         for (_, action) in &nodes {
             match *action {
                 Action::Live(address, true) => _ = graph.live.insert(address),
                 Action::Live(address, false) => _ = graph.live.remove(&address),
-                action => perform(action),
+                _ => {}
             }
         }
         let kept = graph.live.len();
+        nodes.iter().for_each(|(_, action)| queue::push(state, stream.addr(), Task::Act(*action)));
         state.note(format!("launch graph of {} in stream {}, which leaves {kept}", nodes.len(), stream.addr()));
         SUCCESS
     })
@@ -240,8 +245,7 @@ fn destroy(state: &mut State, handle: usize) -> u32 {
     let Some(graph) = state.graphs.remove(&handle) else { return INVALID_VALUE };
     for (address, bytes) in graph.memory {
         if let Ok(layout) = Layout::from_size_align(bytes, ALIGN) {
-            // SAFETY: it came from `alloc` with this layout.
-            unsafe { dealloc(ptr::with_exposed_provenance_mut(address as usize), layout) };
+            queue::push(state, graph.launched_in.unwrap_or(0), Task::Free { address, layout });
         }
     }
     state.note(format!("destroy graph, {} left", graph.live.len()));

@@ -3,7 +3,8 @@
 
 use crate::arguments::Parameters;
 use crate::graph::{self, Action};
-use crate::state::{ILLEGAL_ADDRESS, INVALID_VALUE, NOT_FOUND, SUCCESS, call, give};
+use crate::queue;
+use crate::state::{ILLEGAL_ADDRESS, INVALID_VALUE, NOT_FOUND, SUCCESS, call, give, state};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
 /// # Safety
@@ -55,6 +56,16 @@ fn launcher_of(text: &str, name: &str) -> Launcher {
 
 #[cfg(not(target_os = "linux"))]
 fn launcher_of(_text: &str, _name: &str) -> Launcher {}
+
+#[cfg(target_os = "linux")]
+fn does_run(launcher: &Launcher) -> bool {
+    launcher.is_some()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn does_run(_launcher: &Launcher) -> bool {
+    false
+}
 
 /// # Safety
 /// The handle is that of a function.
@@ -109,6 +120,11 @@ pub unsafe extern "C" fn cuLaunchKernel(
     arguments: *mut *mut c_void,
     _extra: *mut *mut c_void,
 ) -> u32 {
+    // SAFETY: the handle is that of a function.
+    let runs = does_run(unsafe { &seen(function).launcher });
+    // The arguments live no longer than this call: a kernel that runs waits here until it is its turn.
+    let point = runs.then(|| queue::turn_of(&mut state(), stream.addr())).flatten();
+    point.iter().for_each(|point| queue::wait_for(point));
     call("cuLaunchKernel", |state| {
         if [grid_x, grid_y, grid_z, block_x, block_y, block_z].contains(&0) || block_x * block_y * block_z > 1024 {
             return INVALID_VALUE;

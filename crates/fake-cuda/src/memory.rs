@@ -1,21 +1,18 @@
 //! Device memory: the host's, with a pool that keeps what is freed until it is trimmed.
 
 use crate::graph::{self, Action};
+use crate::pinned::is_pinned;
+use crate::queue::{self, Task};
 use crate::state::{INVALID_VALUE, OUT_OF_MEMORY, Piece, SUCCESS, call, give};
-use std::alloc::{Layout, alloc, dealloc};
+use std::alloc::{Layout, alloc};
 use std::ffi::{c_int, c_uint, c_void};
-use std::ptr;
+use std::{ptr, slice};
 
 const ALIGN: usize = 256;
 const POOL: usize = 0x2000;
 const RELEASE_THRESHOLD: c_uint = 4;
 const RESERVED: c_uint = 5;
 const USED: c_uint = 7;
-
-/// Where a device address lies in this process.
-fn host(address: u64) -> *mut u8 {
-    ptr::with_exposed_provenance_mut(address as usize)
-}
 
 /// # Safety
 /// As in CUDA's driver.
@@ -56,8 +53,7 @@ pub extern "C" fn cuMemFreeAsync(address: u64, stream: *mut c_void) -> u32 {
         }
         let Some(Piece { number, bytes }) = state.pieces.remove(&address) else { return INVALID_VALUE };
         let Ok(layout) = Layout::from_size_align(bytes, ALIGN) else { return INVALID_VALUE };
-        // SAFETY: the piece came from `alloc` with this layout.
-        unsafe { dealloc(host(address), layout) };
+        queue::push(state, stream.addr(), Task::Free { address, layout });
         state.used -= bytes;
         state.cached += bytes;
         state.note(format!("free #{number} in stream {}", stream.addr()));
@@ -128,7 +124,15 @@ pub extern "C" fn cuMemPoolTrimTo(_pool: *mut c_void, keep: usize) -> u32 {
 pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, bytes: usize, stream: *mut c_void) -> u32 {
     call("cuMemcpyHtoDAsync_v2", |state| {
         let line = format!("copy {bytes} to the device in stream {}", stream.addr());
-        graph::ask(state, stream.addr(), line, Action::Copy { to, from: from.expose_provenance() as u64, bytes })
+        if is_pinned(state, from.addr()) || graph::has(state, stream.addr()) {
+            return graph::ask(state, stream.addr(), line, Action::Copy { to, from: from.expose_provenance() as u64, bytes });
+        }
+        // As the driver does: it has taken them when this returns.
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { slice::from_raw_parts(from.cast::<u8>(), bytes) }.to_vec();
+        state.note(line);
+        queue::push(state, stream.addr(), Task::Bring { to, bytes });
+        SUCCESS
     })
 }
 
@@ -136,10 +140,17 @@ pub unsafe extern "C" fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, byte
 /// As above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, bytes: usize, stream: *mut c_void) -> u32 {
-    call("cuMemcpyDtoHAsync_v2", |state| {
+    let mut point = None;
+    let status = call("cuMemcpyDtoHAsync_v2", |state| {
         let line = format!("copy {bytes} to the host in stream {}", stream.addr());
-        graph::ask(state, stream.addr(), line, Action::Copy { to: to.expose_provenance() as u64, from, bytes })
-    })
+        let status = graph::ask(state, stream.addr(), line, Action::Copy { to: to.expose_provenance() as u64, from, bytes });
+        let returns_at_once = is_pinned(state, to.addr()) || graph::has(state, stream.addr());
+        point = (!returns_at_once).then(|| queue::mark(state, stream.addr()));
+        status
+    });
+    // As the driver does: memory that is not pinned is written before this returns.
+    point.iter().for_each(|point| queue::wait_for(point));
+    status
 }
 
 /// # Safety

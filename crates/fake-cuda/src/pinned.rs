@@ -1,10 +1,15 @@
 //! Memory of the host that devices copy from and to by themselves.
 
-use crate::state::{INVALID_VALUE, OUT_OF_MEMORY, SUCCESS, call, give};
+use crate::state::{INVALID_VALUE, OUT_OF_MEMORY, SUCCESS, State, call, give};
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::{c_uint, c_void};
 
 const ALIGN: usize = 4096;
+
+/// Whether an address of the host lies in pinned memory.
+pub fn is_pinned(state: &State, address: usize) -> bool {
+    state.pinned.iter().any(|(&place, &bytes)| (place..place + bytes).contains(&address))
+}
 
 /// # Safety
 /// As in CUDA's driver.

@@ -35,12 +35,16 @@ pub struct Settings {
     pub hangs: bool,
     /// Whether NCCL has no words of its own about an error.
     pub is_silent: bool,
-    /// Where the driver's `fake_cuda_pend` lies; 0 when nobody is told.
-    pub driver_pend: usize,
     /// Where kernels that run on the host are kept; empty where they are only written down.
     pub run: String,
     /// Whether the arguments of launches are written down.
     pub tells_arguments: bool,
+    /// Whether streams go on only when somebody asks for what is in them.
+    pub is_lazy: bool,
+    /// How often NCCL is asked before it has taken what was asked of a communicator that does not block.
+    pub deferral: usize,
+    /// Whether NCCL combines as a ring does: from another rank on for each part, rounding at each step.
+    pub is_ring: bool,
 }
 
 impl Default for Settings {
@@ -62,9 +66,11 @@ impl Default for Settings {
             async_error: None,
             hangs: false,
             is_silent: false,
-            driver_pend: 0,
             run: String::new(),
             tells_arguments: false,
+            is_lazy: false,
+            deferral: 0,
+            is_ring: false,
         }
     }
 }
@@ -92,9 +98,11 @@ impl Settings {
             }
             "hang" => self.hangs = value == "1",
             "silent" => self.is_silent = value == "1",
-            "pend" => self.driver_pend = value.parse().ok()?,
             "arguments" => self.tells_arguments = value == "1",
             "run" => self.run = value.to_owned(),
+            "lazy" => self.is_lazy = value == "1",
+            "defer" => self.deferral = value.parse().ok()?,
+            "ring" => self.is_ring = value == "1",
             "fail" => {
                 let [function, status, after] = value.splitn(3, ':').collect::<Vec<_>>().try_into().ok()?;
                 self.failing = Some((function.to_owned(), status.parse().ok()?, after.parse().ok()?));

@@ -2,9 +2,10 @@
 
 use crate::graph::{Capture, Graph};
 use crate::nccl::Played;
+use crate::queue::{self, Point, Queues};
 use crate::settings::Settings;
 use std::collections::{HashMap, HashSet};
-use std::sync::{LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 pub const SUCCESS: u32 = 0;
 pub const INVALID_VALUE: u32 = 1;
@@ -23,12 +24,6 @@ pub struct Piece {
     pub bytes: usize,
 }
 
-/// A point in a stream.
-pub struct Event {
-    pub stream: usize,
-    pub is_done: bool,
-}
-
 /// One machine.
 #[derive(Default)]
 pub struct State {
@@ -39,14 +34,15 @@ pub struct State {
     pub cached: usize,
     pub allocations: usize,
     pub streams: HashSet<usize>,
+    pub streams_made: usize,
+    pub queues: Queues,
     pub held: HashSet<usize>,
-    pub events: HashMap<usize, Event>,
+    /// Where each event was recorded last.
+    pub events: HashMap<usize, Arc<Point>>,
     pub handles: usize,
     pub contexts: usize,
     pub launches: usize,
     pub sticky: Option<u32>,
-    /// Operations of another library under way in each stream.
-    pub under_way: HashMap<usize, isize>,
     /// What is being captured, graphs by their handles, and memory of the host.
     pub capture: Option<Capture>,
     pub graphs: HashMap<usize, Graph>,
@@ -91,7 +87,11 @@ pub fn call(name: &str, body: impl FnOnce(&mut State) -> u32) -> u32 {
     }
     match state.sticky {
         Some(status) => status,
-        None => body(&mut state),
+        None => {
+            let status = body(&mut state);
+            queue::advance(&mut state);
+            status
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Streams: everything is done as soon as it is asked for, but in a held stream events do not complete.
+//! Streams: queues that go on as far as they can, unless they are held.
 
-use crate::event;
 use crate::graph::{self, UNSUPPORTED};
-use crate::state::{INVALID_VALUE, SUCCESS, call, give};
+use crate::queue::{self, Task};
+use crate::state::{INVALID_VALUE, SUCCESS, call, give, state};
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
 
@@ -11,7 +11,8 @@ use std::ptr;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cuStreamCreateWithPriority(stream: *mut *mut c_void, _flags: c_uint, priority: c_int) -> u32 {
     call("cuStreamCreateWithPriority", |state| {
-        let handle = state.streams.len() + 1;
+        state.streams_made += 1;
+        let handle = state.streams_made;
         state.streams.insert(handle);
         state.note(format!("stream {handle} priority {priority}"));
         // SAFETY: the caller's promise.
@@ -23,38 +24,43 @@ pub unsafe extern "C" fn cuStreamCreateWithPriority(stream: *mut *mut c_void, _f
 pub extern "C" fn cuStreamDestroy_v2(stream: *mut c_void) -> u32 {
     call("cuStreamDestroy_v2", |state| {
         state.note(format!("stream {} destroyed", stream.addr()));
-        SUCCESS
+        // What is left in it is still done.
+        if state.streams.remove(&stream.addr()) { SUCCESS } else { INVALID_VALUE }
     })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamSynchronize(stream: *mut c_void) -> u32 {
-    event::once_idle(
-        "cuStreamSynchronize",
-        |_| Some(stream.addr()),
-        |state| {
-            if !state.streams.contains(&stream.addr()) {
-                return INVALID_VALUE;
-            }
-            if graph::has(state, stream.addr()) {
-                return graph::spoil(state, UNSUPPORTED);
-            }
-            state.note(format!("synchronize stream {}", stream.addr()));
-            event::complete(state, stream.addr());
-            SUCCESS
-        },
-    )
+    let mut held = state();
+    let may_wait = held.sticky.is_none() && held.streams.contains(&stream.addr()) && !graph::has(&held, stream.addr());
+    let point = may_wait.then(|| queue::mark(&mut held, stream.addr()));
+    drop(held);
+    point.iter().for_each(|point| queue::wait_for(point));
+    call("cuStreamSynchronize", |state| {
+        if !state.streams.contains(&stream.addr()) {
+            return INVALID_VALUE;
+        }
+        if graph::has(state, stream.addr()) {
+            return graph::spoil(state, UNSUPPORTED);
+        }
+        state.note(format!("synchronize stream {}", stream.addr()));
+        SUCCESS
+    })
 }
 
 #[unsafe(no_mangle)]
 pub extern "C" fn cuStreamWaitEvent(stream: *mut c_void, event: *mut c_void, _flags: c_uint) -> u32 {
     call("cuStreamWaitEvent", |state| {
-        if !state.streams.contains(&stream.addr()) || !state.events.contains_key(&event.addr()) {
+        let Some(point) = state.events.get(&event.addr()).filter(|_| state.streams.contains(&stream.addr())).cloned() else {
             return INVALID_VALUE;
-        }
+        };
         let is_captured = graph::is_captured(state, event.addr());
         let line = format!("stream {} waits for event {}", stream.addr(), event.addr());
         state.note(if is_captured { format!("capture {line}") } else { line });
-        graph::joined(state, stream.addr(), event.addr())
+        let status = graph::joined(state, stream.addr(), event.addr());
+        if status == SUCCESS && !graph::has(state, stream.addr()) {
+            queue::push(state, stream.addr(), Task::Wait(point));
+        }
+        status
     })
 }

@@ -154,7 +154,7 @@ impl Ranks {
             forget(&folder.0.join(NCCL), function);
         }
         control(&folder.0.join(DRIVER), &format!("devices={count}"));
-        control(&folder.0.join(NCCL), &format!("pend={} {words}", pend(&folder.0.join(DRIVER))));
+        control(&folder.0.join(NCCL), words);
         let toolkit = Toolkit::find(&Environment::only(&[("MEGATRON_CUDA_LIBS", folder.text())])).unwrap();
         let devices = (0..count).map(|index| Device::open(&toolkit, index).unwrap()).collect();
         control(&folder.0.join(DRIVER), "forget");
@@ -173,17 +173,6 @@ impl Ranks {
     /// What was asked of the driver since the devices were opened.
     pub fn driver_log(&self) -> Vec<String> {
         log(&self.folder.0.join(DRIVER))
-    }
-}
-
-/// Where the driver's copy counts what another library has under way.
-fn pend(path: &Path) -> usize {
-    // SAFETY: the fake has this function; the library stays open, since the address is used.
-    unsafe {
-        let library = Library::new(path).unwrap();
-        let address = *library.get::<extern "C" fn(usize, isize)>("fake_cuda_pend").unwrap() as usize;
-        std::mem::forget(library);
-        address
     }
 }
 

@@ -21,6 +21,7 @@ impl Operation {
 }
 
 /// How a matrix lies.
+#[derive(Clone)]
 pub struct Matrix {
     pub dtype: u32,
     pub rows: u64,

@@ -1,10 +1,12 @@
 //! The proposals and the product itself, with everything that it was given in one line of the log.
 
 use super::descriptors::{Matrix, Operation, Preference};
-use super::multiply::{Operands, multiply};
+use super::multiply::{Operands, fits, multiply};
 use super::{INVALID_VALUE, NOT_SUPPORTED};
+use crate::neighbour;
 use crate::state::call;
 use std::ffi::{c_int, c_void};
+use std::ptr;
 
 const TRANSPOSE: [u32; 2] = [3, 4];
 const EPILOGUE: u32 = 7;
@@ -100,9 +102,10 @@ pub unsafe extern "C" fn cublasLtMatmul(
     workspace_bytes: usize,
     stream: *mut c_void,
 ) -> u32 {
-    call("cublasLtMatmul", |state| {
+    let mut product = None;
+    let status = call("cublasLtMatmul", |state| {
         // SAFETY: the caller's promise.
-        let (operation, layouts) = unsafe { (&*operation, [&*a_layout, &*b_layout, &*d_layout]) };
+        let (operation, layouts) = unsafe { (&*operation, [a_layout, b_layout, d_layout].map(|layout| (*layout).clone())) };
         let is_double = operation.scale == 1;
         // SAFETY: as above; scales have the type of the sums.
         let scales = [alpha, beta]
@@ -118,9 +121,9 @@ pub unsafe extern "C" fn cublasLtMatmul(
             letters[1],
             operation.compute,
             operation.scale,
-            described(layouts[0]),
-            described(layouts[1]),
-            described(layouts[2]),
+            described(&layouts[0]),
+            described(&layouts[1]),
+            described(&layouts[2]),
             operation.get(SAVED_LEAD),
             scales[0],
             scales[1],
@@ -129,6 +132,23 @@ pub unsafe extern "C" fn cublasLtMatmul(
         ));
         let places = [a.expose_provenance(), b.expose_provenance(), d.expose_provenance()];
         let [vector, saved, lead] = [VECTOR, SAVED, SAVED_LEAD].map(|which| operation.get(which) as usize);
-        multiply(&Operands { layouts, places, transposed, scales, epilogue, vector, saved, lead })
-    })
+        let operands = Operands { layouts, places, transposed, scales, epilogue, vector, saved, lead };
+        if !fits(&operands) {
+            return INVALID_VALUE;
+        }
+        product = Some(operands);
+        0
+    });
+    // Without the lock: the driver may carry it out at once.
+    if let Some(operands) = product {
+        neighbour::enqueue(stream.addr(), carry_out, Box::into_raw(Box::new(operands)).expose_provenance());
+    }
+    status
+}
+
+extern "C" fn carry_out(ticket: usize) -> bool {
+    // SAFETY: the ticket came from `into_raw`, and its turn comes once.
+    let operands = unsafe { Box::from_raw(ptr::with_exposed_provenance_mut::<Operands>(ticket)) };
+    multiply(&operands);
+    true
 }

@@ -1,13 +1,12 @@
 //! D = epilogue(alpha · op(A) · op(B) + beta · D) on matrices whose columns follow each other.
 
-use super::INVALID_VALUE;
 use super::descriptors::Matrix;
 use std::ptr;
 
 /// Everything that a product is given.
-pub struct Operands<'a> {
+pub struct Operands {
     /// A, B and D.
-    pub layouts: [&'a Matrix; 3],
+    pub layouts: [Matrix; 3],
     pub places: [usize; 3],
     pub transposed: [bool; 2],
     pub scales: [f64; 2],
@@ -79,17 +78,21 @@ fn element(matrix: &Matrix, place: usize, is_transposed: bool, (row, column): (u
     read(matrix.dtype, place, batch * matrix.step() as usize + column * matrix.lead as usize + row)
 }
 
+/// Whether the matrices fit together.
+pub fn fits(operands: &Operands) -> bool {
+    let Operands { layouts: [a, b, d], transposed, .. } = operands;
+    let of =
+        |matrix: &Matrix, is_transposed: bool| if is_transposed { (matrix.columns, matrix.rows) } else { (matrix.rows, matrix.columns) };
+    let (of_a, inner) = of(a, transposed[0]);
+    let is_long = |matrix: &&Matrix| matrix.lead as u64 >= matrix.rows;
+    (of_a, inner, d.columns) == (d.rows, of(b, transposed[1]).0, of(b, transposed[1]).1) && [a, b, d].iter().all(is_long)
+}
+
 /// Carries out the product of every batch.
-pub fn multiply(operands: &Operands) -> u32 {
+pub fn multiply(operands: &Operands) {
     let Operands { layouts: [a, b, d], places, transposed, scales, epilogue, vector, saved, lead } = operands;
     let [rows, columns] = [d.rows as usize, d.columns as usize];
     let inner = (if transposed[0] { a.rows } else { a.columns }) as usize;
-    let of_b = if transposed[1] { b.columns } else { b.rows };
-    let of_a = if transposed[0] { a.columns } else { a.rows };
-    let to_b = if transposed[1] { b.rows } else { b.columns };
-    if (of_b, of_a, to_b) != (inner as u64, d.rows, d.columns) || [a, b, d].iter().any(|matrix| (matrix.lead as u64) < matrix.rows) {
-        return INVALID_VALUE;
-    }
     let has = |what: u64| epilogue & what == what;
     let mut sums = vec![0.0; rows];
     for batch in 0..d.batches() as usize {
@@ -126,5 +129,4 @@ pub fn multiply(operands: &Operands) -> u32 {
             write(d.dtype, *vector, column, sum);
         }
     }
-    0
 }

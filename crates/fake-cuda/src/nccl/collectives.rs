@@ -1,6 +1,7 @@
 //! The functions that move data, and what they do on memory, which is the host's.
 
 use super::group::submit;
+use super::half;
 use super::world::{Call, Kind};
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -17,73 +18,132 @@ fn copy(from: usize, to: usize, bytes: usize) {
     unsafe { place(to).copy_from(place(from), bytes) };
 }
 
-fn read(dtype: u32, address: usize, at: usize) -> f64 {
-    let from = place(address);
+/// Element `at` of what one rank sends.
+fn element<const N: usize>(call: &Call, at: usize) -> [u8; N] {
     // SAFETY: as above.
-    unsafe {
-        match dtype {
-            2 => f64::from(from.cast::<i32>().add(at).read()),
-            4 => from.cast::<i64>().add(at).read() as f64,
-            7 => f64::from(from.cast::<f32>().add(at).read()),
-            8 => from.cast::<f64>().add(at).read(),
-            9 => f64::from(f32::from_bits(u32::from(from.cast::<u16>().add(at).read()) << 16)),
-            _ => f64::from(from.add(at).read()),
-        }
+    unsafe { place(call.send).cast::<[u8; N]>().add(at).read_unaligned() }
+}
+
+fn padded<const N: usize>(bytes: [u8; N]) -> [u8; 8] {
+    std::array::from_fn(|at| bytes.get(at).copied().unwrap_or(0))
+}
+
+/// Whose element is combined with whose.
+#[derive(Clone, Copy)]
+enum Order {
+    /// In the order of the ranks, rounded once: what the other backends promise, and the real NCCL does not.
+    Ranks,
+    /// From this rank on, rounded at each step; averages are of parts that were divided before. So a ring does it.
+    From(usize),
+}
+
+/// How elements of a type are combined.
+struct Numbers<T> {
+    add: fn(T, T) -> T,
+    multiply: fn(T, T) -> T,
+    /// By the number of ranks.
+    divide: fn(T, usize) -> T,
+    /// To what fits into memory.
+    round: fn(T) -> T,
+    divides_before: bool,
+}
+
+const AVERAGE: u32 = 4;
+
+impl<T: Copy + PartialOrd> Numbers<T> {
+    fn combine(&self, op: u32, order: Order, values: &[T]) -> Option<T> {
+        let (size, start) = (values.len(), if let Order::From(rank) = order { rank } else { 0 });
+        let is_ring = matches!(order, Order::From(_));
+        let is_divided_before = op == AVERAGE && is_ring && self.divides_before;
+        let own = |at: usize| if is_divided_before { (self.round)((self.divide)(values[at], size)) } else { values[at] };
+        let folded = (0..size).map(|step| own((start + step) % size)).reduce(|a, b| {
+            let folded = match op {
+                1 => (self.multiply)(a, b),
+                2 if b > a => b,
+                3 if b < a => b,
+                2 | 3 => a,
+                _ => (self.add)(a, b),
+            };
+            if is_ring { (self.round)(folded) } else { folded }
+        })?;
+        Some(if op == AVERAGE && !is_divided_before { (self.divide)(folded, size) } else { folded })
     }
 }
 
-fn write(dtype: u32, address: usize, at: usize, value: f64) {
-    let to = place(address);
-    // SAFETY: as above.
-    unsafe {
-        match dtype {
-            2 => to.cast::<i32>().add(at).write(value as i32),
-            4 => to.cast::<i64>().add(at).write(value as i64),
-            7 => to.cast::<f32>().add(at).write(value as f32),
-            8 => to.cast::<f64>().add(at).write(value),
-            9 => to.cast::<u16>().add(at).write(((value as f32).to_bits() >> 16) as u16),
-            _ => to.add(at).write(value as u8),
-        }
-    }
+const fn singles(round: fn(f32) -> f32) -> Numbers<f32> {
+    Numbers { add: |a, b| a + b, multiply: |a, b| a * b, divide: |sum, size| sum / size as f32, round, divides_before: true }
 }
 
-/// Element `at` of all ranks, combined in the order of the ranks.
-fn combined(calls: &[Call], at: usize) -> f64 {
-    let values = calls.iter().map(|call| read(call.dtype, call.send, at));
-    let folded = values.reduce(|a, b| match calls[0].op {
-        1 => a * b,
-        2 => a.max(b),
-        3 => a.min(b),
-        _ => a + b,
-    });
-    let folded = folded.unwrap_or_default();
-    if calls[0].op == 4 { folded / calls.len() as f64 } else { folded }
+const DOUBLES: Numbers<f64> =
+    Numbers { add: |a, b| a + b, multiply: |a, b| a * b, divide: |sum, size| sum / size as f64, round: |x| x, divides_before: true };
+
+macro_rules! integers {
+    ($type:ty) => {
+        Numbers::<$type> {
+            add: <$type>::wrapping_add,
+            multiply: <$type>::wrapping_mul,
+            divide: |sum, size| sum / size as $type,
+            round: |x| x,
+            divides_before: false,
+        }
+    };
+}
+
+/// Element `at` of all ranks, combined.
+fn combined(calls: &[Call], at: usize, order: Order) -> Option<[u8; 8]> {
+    let (op, dtype) = (calls[0].op, calls[0].dtype);
+    macro_rules! values {
+        ($numbers:expr, $from:expr) => {
+            $numbers.combine(op, order, &calls.iter().map(|call| $from(element(call, at))).collect::<Vec<_>>())?
+        };
+    }
+    let half = |widen: fn(u16) -> f32| move |bytes| widen(u16::from_le_bytes(bytes));
+    Some(match dtype {
+        2 => padded(values!(integers!(i32), i32::from_le_bytes).to_le_bytes()),
+        4 => padded(values!(integers!(i64), i64::from_le_bytes).to_le_bytes()),
+        6 => padded(half::to_f16(values!(singles(|x| half::from_f16(half::to_f16(x))), half(half::from_f16))).to_le_bytes()),
+        7 => padded(values!(singles(|x| x), f32::from_le_bytes).to_le_bytes()),
+        8 => padded(values!(DOUBLES, f64::from_le_bytes).to_le_bytes()),
+        9 => padded(half::to_bf16(values!(singles(|x| half::from_bf16(half::to_bf16(x))), half(half::from_bf16))).to_le_bytes()),
+        _ => padded(values!(integers!(u8), u8::from_le_bytes).to_le_bytes()),
+    })
+}
+
+/// `count` elements from `from` on, combined; `part` tells which part of a ring an element lies in.
+fn all_combined(calls: &[Call], places: std::ops::Range<usize>, is_ring: bool, part: impl Fn(usize) -> usize) -> Vec<[u8; 8]> {
+    let order = |at: usize| if is_ring { Order::From((part(at) + 1) % calls.len()) } else { Order::Ranks };
+    places.filter_map(|at| combined(calls, at, order(at))).collect()
+}
+
+fn store(call: &Call, values: &[[u8; 8]]) {
+    let size = SIZES[call.dtype as usize % SIZES.len()];
+    for (at, value) in values.iter().enumerate() {
+        // SAFETY: as above.
+        unsafe { place(call.receive).add(at * size).copy_from(value.as_ptr(), size) };
+    }
 }
 
 /// Does what all ranks have asked for; of a message, what the two have.
-pub fn carry_out(calls: &[Call]) {
-    let (count, dtype) = (calls[0].count, calls[0].dtype);
-    let bytes = count * SIZES[dtype as usize % SIZES.len()];
+pub fn carry_out(calls: &[Call], is_ring: bool) {
+    let (count, size) = (calls[0].count, calls.len());
+    let bytes = count * SIZES[calls[0].dtype as usize % SIZES.len()];
     let root = usize::try_from(calls[0].root).unwrap_or(0);
     match calls[0].kind {
-        Kind::AllReduce | Kind::Reduce => {
-            let results: Vec<f64> = (0..count).map(|at| combined(calls, at)).collect();
-            let to = if calls[0].kind == Kind::Reduce { &calls[root..=root] } else { calls };
-            to.iter().for_each(|call| results.iter().enumerate().for_each(|(at, &value)| write(dtype, call.receive, at, value)));
+        Kind::AllReduce => {
+            let results = all_combined(calls, 0..count, is_ring, |at| at * size / count);
+            calls.iter().for_each(|call| store(call, &results));
         }
+        Kind::Reduce => store(&calls[root], &all_combined(calls, 0..count, is_ring, |_| root)),
         Kind::AllGather => {
             calls.iter().for_each(|to| calls.iter().enumerate().for_each(|(rank, from)| copy(from.send, to.receive + rank * bytes, bytes)))
         }
         Kind::ReduceScatter => {
-            let results: Vec<f64> = (0..count * calls.len()).map(|at| combined(calls, at)).collect();
-            for (call, part) in calls.iter().zip(results.chunks(count.max(1))) {
-                part.iter().enumerate().for_each(|(at, &value)| write(dtype, call.receive, at, value));
-            }
+            // All before any: a target may be this rank's own block of its source.
+            let results = all_combined(calls, 0..count * size, is_ring, |at| at / count);
+            calls.iter().zip(results.chunks(count.max(1))).for_each(|(call, part)| store(call, part));
         }
         Kind::Broadcast => calls.iter().for_each(|call| copy(calls[root].send, call.receive, bytes)),
-        Kind::Send | Kind::Receive => {
-            copy(calls[0].send, calls[1].receive, bytes.min(calls[1].count * SIZES[dtype as usize % SIZES.len()]))
-        }
+        Kind::Send | Kind::Receive => copy(calls[0].send, calls[1].receive, bytes),
     }
 }
 

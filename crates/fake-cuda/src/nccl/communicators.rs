@@ -1,6 +1,6 @@
 //! Ids, communicators, their splits and their end.
 
-use super::world::{Split, end, join};
+use super::world::{Split, end, hand_over, join};
 use super::{NCCL_IN_PROGRESS, NCCL_INVALID_ARGUMENT, ask};
 use crate::state::{State, give, state};
 use std::collections::HashMap;
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn ncclCommInitRankConfig(
         state.note(format!(
             "rank {rank} of {size}: init blocking {blocking} split share {split_share} max ctas {max_ctas} version {version}"
         ));
-        handle = join(state, number, rank, size);
+        handle = join(state, number, (rank, size), blocking != 0);
         // SAFETY: the caller's promise.
         unsafe { give(comm, ptr::without_provenance_mut(handle)) }
     });
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn ncclCommSplit(comm: *mut c_void, color: c_int, key: c_i
         while world.splits.len() <= turn {
             world.splits.push(HashMap::new());
         }
-        world.splits[turn].insert(rank, Split { color, key, place });
+        world.splits[turn].insert(rank, Split { color, key, place, is_blocking });
         if world.splits[turn].len() == usize::try_from(world.size).unwrap_or(0) {
             divide(state, number, turn);
         }
@@ -125,7 +125,7 @@ fn divide(state: &mut State, number: usize, turn: usize) {
             0
         } else {
             let world = (number << 16 | turn << 8) + 0x100_0000 + usize::try_from(*color).unwrap_or(0);
-            join(state, world, as_int(rank), as_int(members.len()))
+            join(state, world, (as_int(rank), as_int(members.len())), asked[parent].is_blocking)
         };
         // SAFETY: the rank keeps the place until its split is done.
         unsafe { ptr::with_exposed_provenance_mut::<*mut c_void>(place).write(ptr::without_provenance_mut(child)) };
@@ -137,13 +137,21 @@ fn divide(state: &mut State, number: usize, turn: usize) {
 /// As above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ncclCommGetAsyncError(comm: *mut c_void, status: *mut u32) -> u32 {
-    ask("ncclCommGetAsyncError", comm.addr(), |state| {
-        let Some(found) = state.played.comms.get(&comm.addr()) else { return NCCL_INVALID_ARGUMENT };
+    let mut parcels = Vec::new();
+    let answer = ask("ncclCommGetAsyncError", comm.addr(), |state| {
+        let Some(found) = state.played.comms.get_mut(&comm.addr()) else { return NCCL_INVALID_ARGUMENT };
+        found.deferral = found.deferral.saturating_sub(1);
+        if found.deferral == 0 {
+            parcels.append(&mut found.put_off);
+        }
+        let waits = found.waits || !found.put_off.is_empty();
+        let waiting = if waits { NCCL_IN_PROGRESS } else { found.error };
         let told = state.settings.async_error.filter(|&(rank, _)| rank == found.rank).map(|(_, status)| status);
-        let waiting = if found.waits { NCCL_IN_PROGRESS } else { found.error };
         // SAFETY: the caller's promise.
         unsafe { give(status, told.unwrap_or(waiting)) }
-    })
+    });
+    hand_over(parcels);
+    answer
 }
 
 #[unsafe(no_mangle)]

@@ -1,9 +1,10 @@
-//! NCCL between the communicators of this process: what is asked is written down, a collective happens once all of its ranks have asked
-//! for it, and until then events of their streams do not complete (where the word `driver=` told which driver that is).
+//! NCCL between the communicators of this process: what is asked is written down and put into its stream, of the driver in the same folder;
+//! a collective happens once the streams of all of its ranks have come to it, and no stream goes past it before.
 
 mod collectives;
 mod communicators;
 mod group;
+mod half;
 mod memory;
 mod world;
 
