@@ -20,5 +20,5 @@ pub use graph::Graph;
 pub use library::{Environment, LibraryReport, LibraryState, Version};
 pub use matmul::{Blas, Choice, Epilogue, Factor, Precision, Product, Target};
 pub use memory::{Block, Download, Part, PinnedStats, PoolStats};
-pub use nccl::{Batch, Communicator, Config, Nccl, Reduction, Registration, UniqueId};
+pub use nccl::{Batch, Communicator, Config, Landing, Mark, Nccl, Queue, Reduction, Registration, UniqueId};
 pub use work::Work;

@@ -9,6 +9,7 @@ use super::{devices, sticky};
 use crate::doctor::DeviceReport;
 use crate::error::{Code, Error};
 use crate::memory::{Pinned, Pool};
+use crate::nccl::Nccl;
 use cudarc::driver::sys::{CUcontext, CUdevice, CUstream};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -77,6 +78,11 @@ impl Device {
     /// What it is.
     pub fn report(&self) -> &DeviceReport {
         &self.0.report
+    }
+
+    /// NCCL, or why it is not there.
+    pub fn nccl(&self) -> Result<&Nccl, Error> {
+        self.0.toolkit.nccl()
     }
 
     /// What NVRTC calls it. Programs for the very device that is there may use what only its generation has: hence the `a`.

@@ -98,6 +98,11 @@ impl Communicator {
         self.0.size
     }
 
+    /// Whether the two are the same.
+    pub fn is(&self, other: &Communicator) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The device of this rank.
     pub fn device(&self) -> &Device {
         &self.0.device
@@ -212,9 +217,20 @@ impl Communicator {
     /// Ends it when all ranks have done what was asked: all ranks call this.
     pub fn destroy(&self) -> Result<(), Error> {
         self.settle("the call before ncclCommFinalize")?;
-        // SAFETY: the handle lives.
-        self.ask("ncclCommFinalize", |calls, raw| unsafe { (calls.ncclCommFinalize)(raw) })?;
+        self.finalize()?;
         self.settle("ncclCommFinalize")?;
+        self.release()
+    }
+
+    /// Begins the end, which all ranks do: once `poll` says that it is done, `release`. Returns at once.
+    pub fn finalize(&self) -> Result<(), Error> {
+        // SAFETY: the handle lives.
+        self.ask("ncclCommFinalize", |calls, raw| unsafe { (calls.ncclCommFinalize)(raw) })
+    }
+
+    /// Gives it back to NCCL, after `finalize`.
+    pub fn release(&self) -> Result<(), Error> {
+        self.0.device.enter()?;
         let mut handle = self.0.held();
         if handle.ended.is_some() {
             return Ok(());

@@ -7,6 +7,7 @@ mod communicator;
 mod config;
 mod library;
 mod memory;
+mod queue;
 mod reduction;
 
 pub use batch::Batch;
@@ -14,4 +15,5 @@ pub use communicator::Communicator;
 pub use config::Config;
 pub use library::{Nccl, UniqueId};
 pub use memory::Registration;
+pub use queue::{Landing, Mark, Queue};
 pub use reduction::Reduction;
