@@ -1,0 +1,81 @@
+//! Collectives between devices, by NCCL. It is laid over another backend, which keeps the control plane and the bell and lets ranks meet
+//! before NCCL is asked: NCCL waits for ever for a rank that does not come, and compares nothing. What has met cannot disagree any more.
+//!
+//! Each group has a communicator and a queue of its own, and so has each direction between two ranks that send messages: a group that waits
+//! keeps no other. The memory of requests is the host's; it is staged on the device.
+
+mod communicators;
+mod divide;
+mod link;
+mod meeting;
+mod messages;
+mod operation;
+mod plan;
+mod pulse;
+mod transport;
+mod trouble;
+
+use crate::backend::{Backend, Bell, ControlPlane, Funnel, GroupSpec, Transport};
+use communicators::Communicators;
+use cuda::{Communicator, Config, Device, Error};
+pub use divide::Division;
+use pulse::Pulse;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// A backend whose collectives run on devices.
+pub struct NcclBackend(Arc<Shared>);
+
+/// What the groups of a rank share.
+struct Shared {
+    base: Arc<dyn Backend>,
+    device: Device,
+    config: Config,
+    communicators: Communicators,
+    /// Communicators that `divide` has made for groups of this name and these ranks.
+    divided: Mutex<HashMap<(String, Vec<u32>), Communicator>>,
+    pulse: Pulse,
+}
+
+impl NcclBackend {
+    /// Lays NCCL over `base`, between this rank's `device` and those of the others; an error where there is no NCCL that will do.
+    pub fn over(base: Arc<dyn Backend>, device: &Device, config: Config) -> Result<Arc<NcclBackend>, Error> {
+        device.nccl()?;
+        // A thread that polls never stays in NCCL, and an abort never waits for it.
+        let config = Config { is_blocking: false, ..config };
+        let (communicators, divided, pulse) = (Communicators::default(), Mutex::default(), Pulse::new(&base));
+        Ok(Arc::new(NcclBackend(Arc::new(Shared { base, device: device.clone(), config, communicators, divided, pulse }))))
+    }
+}
+
+impl Backend for NcclBackend {
+    fn name(&self) -> &'static str {
+        "nccl"
+    }
+
+    fn control(&self) -> &dyn ControlPlane {
+        self.0.base.control()
+    }
+
+    fn bell(&self) -> &dyn Bell {
+        self.0.base.bell()
+    }
+
+    fn is_alone(&self) -> bool {
+        self.0.base.is_alone()
+    }
+
+    fn open(&self, spec: &Arc<GroupSpec>) -> Box<dyn Transport> {
+        self.0.communicators.sweep();
+        Box::new(transport::NcclTransport::new(&self.0, spec))
+    }
+
+    fn funnel(&self) -> Option<&dyn Funnel> {
+        self.0.base.funnel()
+    }
+
+    fn end(&self, clean: bool) {
+        self.0.communicators.end(clean);
+        self.0.base.end(clean);
+    }
+}
