@@ -1,9 +1,11 @@
 //! What a transport must offer. Deadlines, mismatch reports, slow-operation warnings and poisoning live above, once for all.
 
 use crate::descriptor::Descriptor;
+use crate::device_request::DeviceRequest;
 use crate::failure::Failure;
-use crate::operation::Operation;
+use crate::operation::{Failed, Fault, Operation};
 use crate::request::Request;
+use cuda::Part;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,6 +100,11 @@ pub trait Transport: Send {
     /// Makes an operation of `request`. Never blocks and moves nothing: that is what polling is for.
     /// Collectives are started one after the other; messages may overlap with them and with each other.
     fn start(&mut self, descriptor: Descriptor, request: &Arc<Request>) -> Box<dyn Operation>;
+
+    /// The same on memory of a device, for backends whose `check_on_device` lets it come so far.
+    fn start_on_device(&mut self, _descriptor: Descriptor, _request: &Arc<DeviceRequest>) -> Box<dyn Operation> {
+        Box::new(Failed(Fault::Broken("this backend moves memory of the host. Please report it.".into())))
+    }
 }
 
 /// The one thread on which a library wants to be called.
@@ -135,6 +142,11 @@ pub trait Backend: Send + Sync {
 
     /// A transport for a group; it connects when its first operation is polled.
     fn open(&self, spec: &Arc<GroupSpec>) -> Box<dyn Transport>;
+
+    /// Whether it moves these parts of a device for a request that was checked otherwise, or a sentence without the operation's name.
+    fn check_on_device(&self, _request: &Request<Part>, _parts: &[Part]) -> Result<(), String> {
+        Err(format!("the tensor is on a device, and backend {} moves those of the host. Use backend nccl, or copy it.", self.name()))
+    }
 
     /// The thread that starts and polls operations; None where any thread may, one at a time for each group.
     fn funnel(&self) -> Option<&dyn Funnel> {

@@ -2,12 +2,15 @@
 
 use crate::backend::GroupSpec;
 use crate::descriptor::{Descriptor, GroupName, KINDS, Kind, Label};
+use crate::device_request::{Asked, DeviceRequest, parts};
 use crate::failure::{Code, Error, Failure};
 use crate::lane::Lane;
+use crate::memory::Memory;
 use crate::progress;
 use crate::request::Request;
 use crate::work::{Task, Work};
 use crate::world::WorldState;
+use cuda::Part;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -37,7 +40,7 @@ struct Inbox {
 
 impl Inbox {
     /// Counts one more operation. Returns its number, and whether ranks may come to it far apart: nothing has let them meet before.
-    fn count(&mut self, request: &Request) -> (u64, bool) {
+    fn count<M>(&mut self, request: &Request<M>) -> (u64, bool) {
         let Request::Exchange { sends, receives, .. } = request else {
             self.collectives += 1;
             return (self.collectives, self.collectives == 1);
@@ -187,20 +190,45 @@ impl Group {
 
     /// Submits an operation. It is under way when this returns; its memory is held until it ends.
     pub fn submit(&self, request: Request, label: Label) -> Result<Work, Error> {
-        let kind = request.kind();
-        let (rank, size) = (self.rank(), self.size());
-        let refuse = |reason: String| Error::Refused(format!("{} on group {}: {reason}", kind.name(), self.state.spec.name));
-        request.check(rank, size).map_err(refuse)?;
+        self.check(&request)?;
+        let request = Arc::new(request);
+        self.enter(&*request, Asked::OnHost(Arc::clone(&request)), label)
+    }
+
+    /// The same on memory of this rank's device, after all that was asked of its compute stream so far. [`Work::lead`] lets a stream wait for it.
+    pub fn submit_on_device(&self, request: Request<Part>, label: Label) -> Result<Work, Error> {
+        self.check(&request)?;
+        let refuse = |reason: String| self.refused(request.kind(), &reason);
+        let parts = parts(&request, self.rank());
+        let first = parts.first().ok_or_else(|| refuse("it has no memory on a device. Submit it as one on the host.".into()))?;
+        let device = first.block().device().clone();
+        if self.size() > 1 {
+            self.world.backend.check_on_device(&request, &parts).map_err(refuse)?;
+        }
+        let asked = DeviceRequest::new(request, &device).map_err(|error| Error::Refused(error.message))?;
+        let asked = Arc::new(asked);
+        self.enter(&asked.request, Asked::OnDevice(Arc::clone(&asked)), label)
+    }
+
+    fn refused(&self, kind: Kind, reason: &str) -> Error {
+        Error::Refused(format!("{} on group {}: {reason}", kind.name(), self.state.spec.name))
+    }
+
+    fn check<M: Memory>(&self, request: &Request<M>) -> Result<(), Error> {
+        let refuse = |reason: String| self.refused(request.kind(), &reason);
+        request.check(self.rank(), self.size()).map_err(refuse)?;
         if self.state.closed.load(Ordering::Acquire) {
             return Err(refuse("the group is closed. Open it again, or close it later.".into()));
         }
-        if let Some(failure) = self.world.failure() {
-            return Err(failure.into());
-        }
+        self.world.failure().map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    fn enter<M: Memory>(&self, request: &Request<M>, asked: Asked, label: Label) -> Result<Work, Error> {
+        let kind = request.kind();
         self.state.kinds[kind.index()].fetch_add(1, Ordering::Relaxed);
         self.state.bytes.fetch_add(request.bytes(), Ordering::Relaxed);
         let others = self.world.submitted();
-        let task = self.enqueue(request, label);
+        let task = self.enqueue(request, asked, label);
         progress::help(&self.world, &self.state);
         if !task.is_done() {
             progress::notice(&self.world, others);
@@ -208,16 +236,16 @@ impl Group {
         Ok(Work { task, group: Arc::clone(&self.state), world: Arc::clone(&self.world) })
     }
 
-    fn enqueue(&self, request: Request, label: Label) -> Arc<Task> {
+    fn enqueue<M: Memory>(&self, request: &Request<M>, asked: Asked, label: Label) -> Arc<Task> {
         let limits = self.state.limits;
         let mut inbox = lock(&self.state.inbox);
-        let (sequence, is_meeting) = inbox.count(&request);
+        let (sequence, is_meeting) = inbox.count(request);
         let timeout = if is_meeting { limits.timeout.max(limits.first) } else { limits.timeout };
         let descriptor = Descriptor { group: self.state.name, sequence, signature: request.signature(), label };
         let submitted = Instant::now();
         // Within the lock: the recorder has the operations of a group in their order.
-        let entry = self.world.recorder.post(self.state.number, &descriptor, &request, submitted);
-        let task = Task::new(descriptor, request, Limits { timeout, ..limits }, submitted, entry);
+        let entry = self.world.recorder.post(self.state.number, &descriptor, request, submitted);
+        let task = Task::new(descriptor, asked, Limits { timeout, ..limits }, submitted, entry);
         self.state.in_flight.fetch_add(1, Ordering::AcqRel);
         inbox.tasks.push(Arc::clone(&task));
         self.state.fresh.store(true, Ordering::Release);

@@ -1,6 +1,7 @@
 //! The operations of one group in flight: collectives one after the other, exchanges side by side.
 
 use crate::backend::{GroupSpec, Transport, Wait};
+use crate::device_request::Asked;
 use crate::failure::Failure;
 use crate::operation::{Fault, Operation, Step};
 use crate::watchdog::{self, Dispute};
@@ -49,7 +50,7 @@ impl Lane {
 
     /// Takes a collective into the queue, or starts an exchange at once.
     pub fn accept(&mut self, world: &WorldState, task: Arc<Task>) {
-        if task.request.kind().is_messages() {
+        if task.descriptor.signature.kind.is_messages() {
             let active = self.start(world, task);
             self.exchanges.push(active);
         } else {
@@ -61,7 +62,10 @@ impl Lane {
         world.control().enter(&task.descriptor);
         let started = Instant::now();
         world.recorder.start(task.entry, started);
-        let operation = self.transport.start(task.descriptor, &task.request);
+        let operation = match &task.asked {
+            Asked::OnHost(request) => self.transport.start(task.descriptor, request),
+            Asked::OnDevice(request) => self.transport.start_on_device(task.descriptor, request),
+        };
         Active { warn_after: task.slow, task, operation, started, dispute: None, circle: Vec::new(), is_awaited: false, is_told: false }
     }
 

@@ -34,6 +34,23 @@ pub struct Unexpected {
     pub expected: Descriptor,
 }
 
+/// An operation that could not begin.
+pub struct Failed(pub Fault);
+
+impl Operation for Failed {
+    fn poll(&mut self) -> Result<Step, Fault> {
+        Err(self.0.clone())
+    }
+
+    fn missing(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
+    fn posted(&self, _member: usize) -> Option<Descriptor> {
+        None
+    }
+}
+
 /// One operation in flight.
 pub trait Operation: Send {
     /// Advances as far as one bounded piece of work. Is not called again after `Done` or an error.

@@ -2,63 +2,64 @@
 
 use crate::blocks::Blocks;
 use crate::descriptor::{Kind, ReduceOp, Signature};
+use crate::memory::Memory;
 use storage::{DType, Span};
 
-/// One operation with the memory it works on. The spans are held until the operation ends.
+/// One operation with the memory it works on, which is held until the operation ends: that of the host, or of a device.
 #[derive(Clone)]
-pub enum Request {
+pub enum Request<M = Span> {
     AllReduce {
-        data: Span,
+        data: M,
         op: ReduceOp,
     },
     /// The block of each rank is its `source`.
     AllGather {
-        source: Span,
-        target: Span,
+        source: M,
+        target: M,
         blocks: Blocks,
     },
     /// The block of each rank becomes its `target`.
     ReduceScatter {
-        source: Span,
-        target: Span,
+        source: M,
+        target: M,
         op: ReduceOp,
         blocks: Blocks,
     },
     Broadcast {
-        data: Span,
+        data: M,
         root: usize,
     },
     /// The root's `data` becomes the result; the others' stays as it is.
     Reduce {
-        data: Span,
+        data: M,
         op: ReduceOp,
         root: usize,
     },
     /// `target` is the root's alone.
     Gather {
-        source: Span,
-        target: Option<Span>,
+        source: M,
+        target: Option<M>,
         root: usize,
         blocks: Blocks,
     },
     /// `source` is the root's alone.
     Scatter {
-        source: Option<Span>,
-        target: Span,
+        source: Option<M>,
+        target: M,
         root: usize,
         blocks: Blocks,
     },
     /// The blocks of `source` go to the ranks, those of `target` come from them.
     AllToAll {
-        source: Span,
-        target: Span,
+        source: M,
+        target: M,
         send: Blocks,
         receive: Blocks,
     },
     /// Pairs of group rank and memory. `kind` is what the caller calls it: exchange, send or recv.
     Exchange {
-        sends: Vec<(usize, Span)>,
-        receives: Vec<(usize, Span)>,
+        sends: Vec<(usize, M)>,
+        receives: Vec<(usize, M)>,
         kind: Kind,
     },
     Barrier,
@@ -68,7 +69,7 @@ fn expect_length(what: &str, have: usize, want: usize) -> Result<(), String> {
     if have == want { Ok(()) } else { Err(format!("{what} has {have} elements where {want} are needed. Pass a tensor of that size.")) }
 }
 
-fn expect_dtype(a: &Span, b: &Span) -> Result<(), String> {
+fn expect_dtype<M: Memory>(a: &M, b: &M) -> Result<(), String> {
     let (a, b) = (a.dtype(), b.dtype());
     if a == b { Ok(()) } else { Err(format!("the source is {} and the target {}. Cast one of them.", a.name(), b.name())) }
 }
@@ -83,8 +84,8 @@ fn expect_blocks(blocks: &Blocks, size: usize) -> Result<(), String> {
 }
 
 /// Refuses memory that is both read and written, unless `part` is exactly block `rank` of `whole`.
-fn expect_apart(part: &Span, whole: &Span, blocks: &Blocks, rank: usize) -> Result<(), String> {
-    let in_place = part.as_ptr() as usize == whole.as_ptr() as usize + blocks.of(rank).start * part.dtype().size();
+fn expect_apart<M: Memory>(part: &M, whole: &M, blocks: &Blocks, rank: usize) -> Result<(), String> {
+    let in_place = part.address() == whole.address() + blocks.of(rank).start * part.dtype().size();
     if in_place || !part.overlaps(whole) {
         return Ok(());
     }
@@ -92,7 +93,7 @@ fn expect_apart(part: &Span, whole: &Span, blocks: &Blocks, rank: usize) -> Resu
 }
 
 /// Checks the memory that holds one block against the memory that holds all of them.
-fn expect_part(part: (&str, &Span), whole: (&str, &Span), blocks: &Blocks, rank: usize) -> Result<(), String> {
+fn expect_part<M: Memory>(part: (&str, &M), whole: (&str, &M), blocks: &Blocks, rank: usize) -> Result<(), String> {
     expect_dtype(part.1, whole.1)?;
     expect_length(part.0, part.1.len(), blocks.of(rank).len())?;
     expect_length(whole.0, whole.1.len(), blocks.total())?;
@@ -100,7 +101,7 @@ fn expect_part(part: (&str, &Span), whole: (&str, &Span), blocks: &Blocks, rank:
 }
 
 /// The memory that only the root brings, when this rank is the root.
-fn expect_root_memory<'a>(what: &str, memory: Option<&'a Span>, rank: usize, root: usize) -> Result<Option<&'a Span>, String> {
+fn expect_root_memory<'a, M>(what: &str, memory: Option<&'a M>, rank: usize, root: usize) -> Result<Option<&'a M>, String> {
     match memory {
         None if rank == root => Err(format!("the root has no {what}. Pass one on group rank {root}.")),
         Some(_) if rank != root => {
@@ -110,7 +111,7 @@ fn expect_root_memory<'a>(what: &str, memory: Option<&'a Span>, rank: usize, roo
     }
 }
 
-impl Request {
+impl<M: Memory> Request<M> {
     pub fn kind(&self) -> Kind {
         match self {
             Self::AllReduce { .. } => Kind::AllReduce,
@@ -178,7 +179,7 @@ impl Request {
             | Self::ReduceScatter { source, .. }
             | Self::Gather { source, .. }
             | Self::AllToAll { source, .. } => source.byte_len(),
-            Self::Scatter { source, .. } => source.as_ref().map_or(0, Span::byte_len),
+            Self::Scatter { source, .. } => source.as_ref().map_or(0, Memory::byte_len),
             Self::Exchange { sends, .. } => sends.iter().map(|pair| pair.1.byte_len()).sum(),
             Self::Barrier => 0,
         };
@@ -231,7 +232,7 @@ impl Request {
     }
 }
 
-fn check_exchange(sends: &[(usize, Span)], receives: &[(usize, Span)], rank: usize, size: usize) -> Result<(), String> {
+fn check_exchange<M: Memory>(sends: &[(usize, M)], receives: &[(usize, M)], rank: usize, size: usize) -> Result<(), String> {
     for (peer, _) in sends.iter().chain(receives) {
         expect_rank("peer", *peer, size)?;
     }
@@ -242,7 +243,7 @@ fn check_exchange(sends: &[(usize, Span)], receives: &[(usize, Span)], rank: usi
         }
     }
     let mine =
-        |list: &[(usize, Span)]| list.iter().filter(|pair| pair.0 == rank).map(|pair| (pair.1.dtype(), pair.1.len())).collect::<Vec<_>>();
+        |list: &[(usize, M)]| list.iter().filter(|pair| pair.0 == rank).map(|pair| (pair.1.dtype(), pair.1.len())).collect::<Vec<_>>();
     if mine(sends) == mine(receives) {
         return Ok(());
     }

@@ -3,8 +3,10 @@
 use crate::alone::Alone;
 use crate::backend::{Backend, Bell, ControlPlane, GroupSpec, Transport};
 use crate::descriptor::Descriptor;
-use crate::operation::{Fault, Operation, Step};
+use crate::device_request::DeviceRequest;
+use crate::operation::{Failed, Fault, Operation, Step};
 use crate::request::Request;
+use cuda::{Part, Stream};
 use std::sync::Arc;
 use storage::Span;
 
@@ -40,6 +42,26 @@ pub(crate) struct SoloTransport;
 impl Transport for SoloTransport {
     fn start(&mut self, _descriptor: Descriptor, request: &Arc<Request>) -> Box<dyn Operation> {
         Box::new(SoloOperation(Arc::clone(request)))
+    }
+
+    /// Copies in the compute stream, so that nothing has to wait.
+    fn start_on_device(&mut self, _descriptor: Descriptor, request: &Arc<DeviceRequest>) -> Box<dyn Operation> {
+        let copy = |source: &Part, target: &Part| target.copy_from(Stream::Compute, source);
+        let copied = match &request.request {
+            Request::AllGather { source, target, .. }
+            | Request::ReduceScatter { source, target, .. }
+            | Request::Gather { source, target: Some(target), .. }
+            | Request::Scatter { source: Some(source), target, .. }
+            | Request::AllToAll { source, target, .. } => copy(source, target),
+            Request::Exchange { sends, receives, .. } => {
+                sends.iter().zip(receives).try_for_each(|(send, receive)| copy(&send.1, &receive.1))
+            }
+            _ => Ok(()),
+        };
+        match copied {
+            Ok(()) => Box::new(SoloOperation(Arc::new(Request::Barrier))),
+            Err(error) => Box::new(Failed(Fault::Broken(error.message))),
+        }
     }
 }
 

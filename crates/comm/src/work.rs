@@ -1,11 +1,12 @@
 //! An operation as its submitter sees it: a result to wait for.
 
 use crate::descriptor::Descriptor;
+use crate::device_request::Asked;
 use crate::failure::{Code, Failure};
 use crate::group::{GroupState, Limits};
 use crate::progress;
-use crate::request::Request;
 use crate::world::WorldState;
+use cuda::Stream;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ const NO_DEADLINE: u64 = u64::MAX;
 /// What the submitter and whoever polls share of one operation.
 pub(crate) struct Task {
     pub descriptor: Descriptor,
-    pub request: Arc<Request>,
+    pub asked: Asked,
     /// Its number in the flight recorder.
     pub entry: u64,
     submitted: Instant,
@@ -32,10 +33,10 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub fn new(descriptor: Descriptor, request: Request, limits: Limits, submitted: Instant, entry: u64) -> Arc<Self> {
+    pub fn new(descriptor: Descriptor, asked: Asked, limits: Limits, submitted: Instant, entry: u64) -> Arc<Self> {
         Arc::new(Self {
             descriptor,
-            request: Arc::new(request),
+            asked,
             entry,
             submitted,
             limit: limits.timeout,
@@ -117,17 +118,37 @@ impl Work {
             let limit = task.submitted.elapsed().saturating_add(timeout).as_millis() as u64;
             task.deadline_ms.store(limit, Ordering::Relaxed);
         }
-        if !task.is_done() {
-            task.waiters.fetch_add(1, Ordering::Relaxed);
-            progress::wait(&self.world, &self.group, &|| self.has_ended());
-            task.waiters.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.until(&|| self.has_ended());
         let lost = || {
             let message = format!("{} ended without an outcome. Please report it.", task.descriptor);
             Err(Failure { code: Code::Aborted, culprits: vec![self.world.rank], message })
         };
         let failed = || self.world.failure().map_or_else(lost, Err);
         task.outcome.get().cloned().unwrap_or_else(failed)
+    }
+
+    /// Lets what is asked of a stream of the device from now on begin after the results. This thread waits only until all ranks have come and
+    /// the device has been asked, not for the device. For memory of a device; otherwise it is the same as `wait`.
+    pub fn lead(&self, stream: Stream) -> Result<(), Failure> {
+        let Asked::OnDevice(asked) = &self.task.asked else { return self.wait(None) };
+        self.world.recorder.wait(self.task.entry);
+        self.until(&|| asked.is_issued() || self.has_ended());
+        if self.has_ended() {
+            self.wait(None)?;
+        }
+        asked.lead(stream).map_err(|error| {
+            let message = format!("rank {} cannot wait for {}: {}", self.world.rank, self.task.descriptor, error.message);
+            self.world.fail(Failure { code: Code::Aborted, culprits: vec![self.world.rank], message })
+        })
+    }
+
+    /// Polls, or sleeps, until `is_done`.
+    fn until(&self, is_done: &dyn Fn() -> bool) {
+        if !is_done() {
+            self.task.waiters.fetch_add(1, Ordering::Relaxed);
+            progress::wait(&self.world, &self.group, is_done);
+            self.task.waiters.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// A failed world may have lost the thread that would tell: the library it was in does not return.

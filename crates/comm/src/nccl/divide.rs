@@ -14,6 +14,7 @@ use cuda::Config;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+use storage::Span;
 
 /// What the world is called as it is divided.
 const NAME: &str = "nccl";
@@ -72,7 +73,7 @@ impl NcclBackend {
         let mut base = self.0.base.open(spec);
         let fail = |code: Code, culprits: Vec<u32>, message: String| Err(Error::Failed(control.fail(Failure { code, culprits, message })));
         let rank = spec.ranks[spec.rank];
-        let mut meeting = match Meeting::begin(&mut *base, spec, (descriptor, &Request::Barrier), link) {
+        let mut meeting = match Meeting::begin(&mut *base, spec, (descriptor, &Request::<Span>::Barrier), link) {
             Ok(meeting) => meeting,
             Err(fault) => return fail(Code::Aborted, vec![rank], format!("rank {rank} gave up dividing the world: {fault:?}")),
         };

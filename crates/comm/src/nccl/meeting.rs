@@ -5,6 +5,7 @@ use super::link::{ID_WORDS, Link};
 use crate::backend::{GroupSpec, Transport};
 use crate::blocks::Blocks;
 use crate::descriptor::{Descriptor, Kind};
+use crate::memory::Memory;
 use crate::operation::{Fault, Operation, Step};
 use crate::request::Request;
 use std::sync::Arc;
@@ -30,7 +31,12 @@ fn words(values: &[i64]) -> Result<Span, Fault> {
 
 impl Meeting {
     /// Begins it. The first of a group carries NCCL's id, those of blocks carry their lengths.
-    pub fn begin(base: &mut dyn Transport, spec: &GroupSpec, what: (Descriptor, &Request), link: &Link) -> Result<Meeting, Fault> {
+    pub fn begin<M: Memory>(
+        base: &mut dyn Transport,
+        spec: &GroupSpec,
+        what: (Descriptor, &Request<M>),
+        link: &Link,
+    ) -> Result<Meeting, Fault> {
         let ((descriptor, request), ranks) = (what, spec.ranks.len());
         let (has_id, has_counts) = (link.is_apart(), may_be_uneven(request.kind()));
         let mut own = if has_id { link.id()?.to_vec() } else { Vec::new() };

@@ -3,15 +3,17 @@
 
 use super::Shared;
 use super::link::{ID_WORDS, Link, broken};
-use super::plan::{Plan, UnderWay};
+use super::plan::{Load, Plan, UnderWay};
 use super::pulse::Beat;
 use super::trouble::Trouble;
 use crate::backend::{GroupSpec, Transport};
 use crate::descriptor::{Descriptor, Signature};
+use crate::device_request::{Asked, DeviceRequest};
 use crate::group::lock;
 use crate::operation::{Fault, Operation, Step, Unexpected};
 use crate::request::Request;
 use crate::solo::copy_span;
+use cuda::Stream;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use storage::{DType, Span};
@@ -57,7 +59,7 @@ struct Transfer {
     peer: usize,
     is_send: bool,
     turn: u64,
-    data: Span,
+    load: Load,
     message: Descriptor,
     edge: Arc<Mutex<Edge>>,
     told: Span,
@@ -78,24 +80,48 @@ enum Stage {
 pub(super) struct Messages {
     shared: Arc<Shared>,
     /// From this rank to itself.
-    own: Vec<(Span, Span)>,
+    own: Vec<(Load, Load)>,
+    /// Where the memory is that of the device.
+    asked: Option<Arc<DeviceRequest>>,
     transfers: Vec<Transfer>,
     /// What kept them from beginning.
     fault: Option<Fault>,
     beat: Option<Beat>,
 }
 
+/// What is sent, and what is received.
+fn loads<M: Clone>(request: &Request<M>, load: fn(M) -> Load) -> [Vec<(usize, Load)>; 2] {
+    let all = |list: &[(usize, M)]| list.iter().map(|(peer, data)| (*peer, load(data.clone()))).collect();
+    match request {
+        Request::Exchange { sends, receives, .. } => [all(sends), all(receives)],
+        _ => Default::default(),
+    }
+}
+
+/// Copies what this rank sends to itself.
+fn keep(source: &Load, target: &Load) -> Result<(), Fault> {
+    match (source, target) {
+        (Load::OnHost(source), Load::OnHost(target)) => copy_span(source, target),
+        (Load::OnDevice(source), Load::OnDevice(target)) => target.copy_from(Stream::Compute, source).map_err(broken)?,
+        _ => {}
+    }
+    Ok(())
+}
+
 impl Messages {
     /// Takes the messages' turns, and sends the words.
-    pub fn new(edges: &mut Edges, base: &mut dyn Transport, descriptor: Descriptor, request: &Arc<Request>) -> Messages {
-        let mut made = Messages { shared: Arc::clone(&edges.shared), own: Vec::new(), transfers: Vec::new(), fault: None, beat: None };
-        let Request::Exchange { sends, receives, .. } = &**request else { return made };
+    pub fn new(edges: &mut Edges, base: &mut dyn Transport, descriptor: Descriptor, asked: &Asked) -> Messages {
         let rank = edges.spec.rank;
-        let own = |list: &[(usize, Span)]| list.iter().filter(|pair| pair.0 == rank).map(|pair| pair.1.clone()).collect::<Vec<_>>();
-        made.own = own(sends).into_iter().zip(own(receives)).collect();
+        let ([sends, receives], asked) = match asked {
+            Asked::OnHost(request) => (loads(request, Load::OnHost), None),
+            Asked::OnDevice(asked) => (loads(&asked.request, Load::OnDevice), Some(Arc::clone(asked))),
+        };
+        let own = |list: &[(usize, Load)]| list.iter().filter(|pair| pair.0 == rank).map(|pair| pair.1.clone()).collect::<Vec<_>>();
+        let own = own(&sends).into_iter().zip(own(&receives)).collect();
+        let mut made = Messages { shared: Arc::clone(&edges.shared), own, asked, transfers: Vec::new(), fault: None, beat: None };
         let all = sends.iter().map(|pair| (true, pair)).chain(receives.iter().map(|pair| (false, pair)));
-        for (is_send, (peer, data)) in all.filter(|(_, pair)| pair.0 != rank) {
-            match Transfer::new(edges, base, descriptor, (*peer, is_send, data)) {
+        for (is_send, (peer, load)) in all.filter(|(_, pair)| pair.0 != rank) {
+            match Transfer::new(edges, base, descriptor, (*peer, is_send, load)) {
                 Ok(transfer) => made.transfers.push(transfer),
                 Err(fault) => made.fault = made.fault.or(Some(fault)),
             }
@@ -105,10 +131,10 @@ impl Messages {
 }
 
 impl Transfer {
-    fn new(edges: &mut Edges, base: &mut dyn Transport, descriptor: Descriptor, what: (usize, bool, &Span)) -> Result<Transfer, Fault> {
-        let (peer, is_send, data) = what;
+    fn new(edges: &mut Edges, base: &mut dyn Transport, descriptor: Descriptor, what: (usize, bool, &Load)) -> Result<Transfer, Fault> {
+        let (peer, is_send, load) = what;
         let edge = edges.get(peer, is_send);
-        let message = Descriptor { signature: Signature::of_message(data.dtype(), data.len()), ..descriptor };
+        let message = Descriptor { signature: Signature::of_message(load.dtype(), load.len()), ..descriptor };
         let mut held = lock(&edge);
         let turn = held.posted;
         held.posted += 1;
@@ -128,15 +154,24 @@ impl Transfer {
         if is_send { &mut sends } else { &mut receives }.push((peer, told.clone()));
         let words = base.start(descriptor, &Arc::new(Request::Exchange { sends, receives, kind: descriptor.signature.kind }));
         let (stage, trouble) = (Stage::Before, Trouble::default());
-        Ok(Transfer { peer, is_send, turn, data: data.clone(), message, edge, told, stage, words: Some(words), trouble })
+        Ok(Transfer { peer, is_send, turn, load: load.clone(), message, edge, told, stage, words: Some(words), trouble })
     }
 
     fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Over) && self.words.is_none()
     }
 
+    /// Whether the device has been asked for it.
+    fn is_issued(&self) -> bool {
+        match &self.stage {
+            Stage::Before => false,
+            Stage::Moving(under_way) => under_way.mark().is_some(),
+            Stage::Over => true,
+        }
+    }
+
     /// Goes on if it can; returns whether anything moved.
-    fn advance(&mut self, shared: &Shared) -> Result<bool, Fault> {
+    fn advance(&mut self, shared: &Shared, asked: Option<&DeviceRequest>) -> Result<bool, Fault> {
         let mut has_moved = false;
         if let Some(words) = &mut self.words {
             match words.poll()? {
@@ -149,15 +184,16 @@ impl Transfer {
             }
         }
         has_moved |= match &mut self.stage {
-            Stage::Before => self.begin(shared)?,
+            Stage::Before => self.begin(shared, asked)?,
             Stage::Moving(under_way) => {
-                let was_taken = under_way.is_taken();
+                let was_taken = under_way.mark().is_some();
                 let is_done = match under_way.poll() {
                     Ok(is_done) => is_done,
                     Err(error) => return self.trouble.tell(error).map(|_| false),
                 };
-                if !was_taken && under_way.is_taken() {
+                if let Some(mark) = under_way.mark().filter(|_| !was_taken) {
                     lock(&self.edge).over += 1;
+                    asked.iter().for_each(|asked| asked.ends_at(mark));
                 }
                 if is_done {
                     self.stage = Stage::Over;
@@ -188,7 +224,7 @@ impl Transfer {
     }
 
     /// Asks the device for it, when its turn has come; what is received only when the sender has come.
-    fn begin(&mut self, shared: &Shared) -> Result<bool, Fault> {
+    fn begin(&mut self, shared: &Shared, asked: Option<&DeviceRequest>) -> Result<bool, Fault> {
         let mut edge = lock(&self.edge);
         if edge.over != self.turn || (!self.is_send && self.words.is_some()) {
             return Ok(false);
@@ -199,8 +235,8 @@ impl Transfer {
             Ok(None) => return Ok(false),
             Err(error) => return self.trouble.tell(error).map(|_| false),
         };
-        let plan = Plan::of_message(&shared.device, &self.data, self.is_send).map_err(broken)?;
-        self.stage = match plan.begin(&way).map_err(broken)? {
+        let plan = Plan::of_message(&shared.device, &self.load, self.is_send).map_err(broken)?;
+        self.stage = match plan.begin(&way, asked.map(|asked| &asked.ready)).map_err(broken)? {
             Some(under_way) => Stage::Moving(under_way),
             None => {
                 edge.over += 1;
@@ -216,10 +252,13 @@ impl Operation for Messages {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        self.own.drain(..).for_each(|(source, target)| copy_span(&source, &target));
+        self.own.drain(..).try_for_each(|(source, target)| keep(&source, &target))?;
         let mut has_moved = false;
         for transfer in self.transfers.iter_mut().filter(|transfer| !transfer.is_over()) {
-            has_moved |= transfer.advance(&self.shared)?;
+            has_moved |= transfer.advance(&self.shared, self.asked.as_deref())?;
+        }
+        if let Some(asked) = self.asked.take_if(|_| self.transfers.iter().all(Transfer::is_issued)) {
+            asked.issued();
         }
         if self.transfers.iter().all(Transfer::is_over) {
             self.beat = None;

@@ -16,8 +16,9 @@ mod transport;
 mod trouble;
 
 use crate::backend::{Backend, Bell, ControlPlane, Funnel, GroupSpec, Transport};
+use crate::request::Request;
 use communicators::Communicators;
-use cuda::{Communicator, Config, Device, Error};
+use cuda::{Communicator, Config, Device, Error, Part};
 pub use divide::Division;
 use pulse::Pulse;
 use std::collections::HashMap;
@@ -68,6 +69,18 @@ impl Backend for NcclBackend {
     fn open(&self, spec: &Arc<GroupSpec>) -> Box<dyn Transport> {
         self.0.communicators.sweep();
         Box::new(transport::NcclTransport::new(&self.0, spec))
+    }
+
+    fn check_on_device(&self, request: &Request<Part>, parts: &[Part]) -> Result<(), String> {
+        let own = &self.0.device;
+        if let Some(other) = parts.iter().map(|part| part.block().device()).find(|device| !device.is(own)) {
+            let (there, here) = (other.report().index, own.report().index);
+            return Err(format!("the tensor is on device {there}, and this rank's groups use device {here}. Copy it there."));
+        }
+        if transport::is_average_of_bytes(request) {
+            return Err("NCCL adds bytes without room for their sum, so that the average would be wrong. Cast to i32.".into());
+        }
+        Ok(())
     }
 
     fn funnel(&self) -> Option<&dyn Funnel> {

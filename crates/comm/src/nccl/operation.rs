@@ -8,16 +8,16 @@ use super::pulse::Beat;
 use super::trouble::{Trouble, lost};
 use crate::backend::GroupSpec;
 use crate::descriptor::Descriptor;
+use crate::device_request::Asked;
 use crate::group::lock;
 use crate::operation::{Fault, Operation, Step};
-use crate::request::Request;
 use std::sync::{Arc, Mutex};
 
 pub(super) struct NcclOperation {
     shared: Arc<Shared>,
     spec: Arc<GroupSpec>,
     link: Arc<Mutex<Link>>,
-    request: Arc<Request>,
+    asked: Asked,
     meeting: Meeting,
     stage: Stage,
     trouble: Trouble,
@@ -32,17 +32,12 @@ enum Stage {
 }
 
 impl NcclOperation {
-    pub fn new(
-        (shared, spec): (&Arc<Shared>, &Arc<GroupSpec>),
-        link: &Arc<Mutex<Link>>,
-        request: &Arc<Request>,
-        meeting: Meeting,
-    ) -> NcclOperation {
+    pub fn new((shared, spec): (&Arc<Shared>, &Arc<GroupSpec>), link: &Arc<Mutex<Link>>, asked: Asked, meeting: Meeting) -> NcclOperation {
         NcclOperation {
             shared: Arc::clone(shared),
             spec: Arc::clone(spec),
             link: Arc::clone(link),
-            request: Arc::clone(request),
+            asked,
             meeting,
             stage: Stage::Meeting,
             trouble: Trouble::default(),
@@ -60,8 +55,11 @@ impl NcclOperation {
             Err(error) => return self.trouble.tell(error),
         };
         drop(link);
-        let plan = Plan::of(&self.request, &self.shared.device, self.spec.rank).map_err(broken)?;
-        let Some(under_way) = plan.begin(&way).map_err(broken)? else { return Ok(Step::Done) };
+        let (plan, ready) = match &self.asked {
+            Asked::OnHost(request) => (Plan::staged(request, &self.shared.device, self.spec.rank), None),
+            Asked::OnDevice(asked) => (Plan::direct(&asked.request, self.spec.rank), Some(&asked.ready)),
+        };
+        let Some(under_way) = plan.and_then(|plan| plan.begin(&way, ready)).map_err(broken)? else { return Ok(Step::Done) };
         self.stage = Stage::Moving(under_way);
         Ok(Step::Moved)
     }
@@ -79,11 +77,20 @@ impl Operation for NcclOperation {
                 step => Ok(step),
             },
             Stage::Linking => self.begin(),
-            Stage::Moving(under_way) => match under_way.poll() {
-                Ok(true) => Ok(Step::Done),
-                Ok(false) => Ok(Step::Waiting),
-                Err(error) => self.trouble.tell(error),
-            },
+            Stage::Moving(under_way) => {
+                let polled = under_way.poll();
+                if let Asked::OnDevice(asked) = &self.asked
+                    && let Some(mark) = under_way.mark().filter(|_| !asked.is_issued())
+                {
+                    asked.ends_at(mark);
+                    asked.issued();
+                }
+                match polled {
+                    Ok(true) => Ok(Step::Done),
+                    Ok(false) => Ok(Step::Waiting),
+                    Err(error) => self.trouble.tell(error),
+                }
+            }
         }
     }
 
@@ -104,22 +111,5 @@ impl Operation for NcclOperation {
 
     fn posted(&self, member: usize) -> Option<Descriptor> {
         self.meeting.operation().posted(member)
-    }
-}
-
-/// An operation that could not begin.
-pub(super) struct Failed(pub Fault);
-
-impl Operation for Failed {
-    fn poll(&mut self) -> Result<Step, Fault> {
-        Err(self.0.clone())
-    }
-
-    fn missing(&self) -> Vec<usize> {
-        Vec::new()
-    }
-
-    fn posted(&self, _member: usize) -> Option<Descriptor> {
-        None
     }
 }

@@ -1,15 +1,15 @@
-//! A request as operations of NCCL on memory of the device, what goes there first, and what comes back.
+//! A request as operations of NCCL on memory of the device, and for memory of the host what goes there first and what comes back.
 
 use super::link::Way;
 use crate::blocks::Blocks;
 use crate::descriptor::ReduceOp;
 use crate::request::Request;
-use crate::solo::copy_span;
+use crate::uses::Use;
 use cuda::{Batch, Block, Device, Error, Landing, Mark, Part, Reduction, Stream};
 use std::sync::Arc;
 use storage::{DType, Span};
 
-/// The stream in whose order the memory is taken and given back. Nothing else is asked of it here, so that it never waits.
+/// The stream in whose order memory for the host's is taken and given back. Nothing else is asked of it here, so that it never waits.
 const HOME: Stream = Stream::Communication;
 
 /// One operation of NCCL.
@@ -18,7 +18,7 @@ enum Move {
     AllGather { own: Part, whole: Part },
     ReduceScatter { whole: Part, own: Part, by: Reduction },
     Broadcast(Part, usize),
-    Reduce(Part, Reduction, usize),
+    Reduce { source: Part, target: Part, by: Reduction, root: usize },
     Send(Part, usize),
     Receive(Part, usize),
 }
@@ -26,13 +26,13 @@ enum Move {
 /// Everything that one request asks of the device.
 #[derive(Default)]
 pub(super) struct Plan {
-    /// What holds values before.
+    /// What holds values of the host before.
     brings: Vec<(Part, Span)>,
+    /// What stays on this rank; before the operations.
+    copies: Vec<(Part, Part)>,
     moves: Vec<Move>,
-    /// What is copied back afterwards.
+    /// What is copied to the host afterwards.
     returns: Vec<(Part, Span)>,
-    /// What stays on this rank.
-    copies: Vec<(Span, Span)>,
 }
 
 /// What is under way: everything that it uses is held.
@@ -40,7 +40,8 @@ pub(super) struct UnderWay {
     way: Way,
     parts: Vec<Part>,
     returns: Vec<(Part, Span)>,
-    landing: Option<(Mark, Vec<(Landing, Span)>)>,
+    landings: Vec<(Landing, Span)>,
+    mark: Option<Arc<Mark>>,
     is_over: bool,
 }
 
@@ -54,18 +55,8 @@ fn reduction(op: ReduceOp) -> Reduction {
     }
 }
 
-fn blank(device: &Device, dtype: DType, len: usize) -> Result<Part, Error> {
-    Ok(Part::whole(&Arc::new(Block::new(device, HOME, len * dtype.size())?), dtype))
-}
-
 fn block(whole: &Part, blocks: &Blocks, member: usize) -> Result<Part, Error> {
     whole.alias(blocks.of(member).start, blocks.of(member).len())
-}
-
-/// As above, of memory of the host.
-fn slice(whole: &Span, blocks: &Blocks, member: usize) -> Result<Span, Error> {
-    let alias = whole.alias(blocks.of(member).start, blocks.of(member).len());
-    alias.map_err(|message| Error { code: cuda::Code::Refused, message })
 }
 
 /// Members with a block that is not empty.
@@ -73,151 +64,197 @@ fn filled(blocks: &Blocks) -> impl Iterator<Item = usize> + '_ {
     (0..blocks.ranks()).filter(|&member| !blocks.of(member).is_empty())
 }
 
-impl Plan {
-    /// What group rank `rank` does for a request that is no message and no barrier.
-    pub fn of(request: &Request, device: &Device, rank: usize) -> Result<Plan, Error> {
-        let mut plan = Plan::default();
-        match request {
-            Request::AllReduce { data, op } if !data.is_empty() => {
-                let part = plan.lift(device, data)?;
-                plan.moves.push(Move::AllReduce(part.clone(), reduction(*op)));
-                plan.returns.push((part, data.clone()));
-            }
-            Request::Broadcast { data, root } if !data.is_empty() => {
-                let part = if rank == *root { plan.lift(device, data)? } else { blank(device, data.dtype(), data.len())? };
-                plan.moves.push(Move::Broadcast(part.clone(), *root));
-                if rank != *root {
-                    plan.returns.push((part, data.clone()));
-                }
-            }
-            Request::Reduce { data, op, root } if !data.is_empty() => {
-                let part = plan.lift(device, data)?;
-                plan.moves.push(Move::Reduce(part.clone(), reduction(*op), *root));
-                if rank == *root {
-                    plan.returns.push((part, data.clone()));
-                }
-            }
-            Request::AllGather { source, target, blocks } if !target.is_empty() => {
-                let whole = blank(device, target.dtype(), target.len())?;
-                let own = block(&whole, blocks, rank)?;
-                plan.brings.push((own.clone(), source.clone()));
-                plan.returns.push((whole.clone(), target.clone()));
-                if blocks.is_even() {
-                    plan.moves.push(Move::AllGather { own, whole });
-                } else {
-                    for member in filled(blocks) {
-                        plan.moves.push(Move::Broadcast(block(&whole, blocks, member)?, member));
-                    }
-                }
-            }
-            Request::ReduceScatter { source, target, op, blocks } if !source.is_empty() => {
-                let (whole, by) = (plan.lift(device, source)?, reduction(*op));
-                let own = block(&whole, blocks, rank)?;
-                plan.returns.push((own.clone(), target.clone()));
-                if blocks.is_even() {
-                    plan.moves.push(Move::ReduceScatter { whole, own, by });
-                } else {
-                    for member in filled(blocks) {
-                        plan.moves.push(Move::Reduce(block(&whole, blocks, member)?, by, member));
-                    }
-                }
-            }
-            Request::Gather { source, target: Some(target), blocks, .. } => plan.collect(device, (source, target), blocks, rank)?,
-            Request::Gather { source, root, .. } => plan.send(device, source, *root)?,
-            Request::Scatter { source: Some(source), target, blocks, .. } => plan.hand_out(device, (source, target), blocks, rank)?,
-            Request::Scatter { target, root, .. } => plan.receive(device, target, *root)?,
-            Request::AllToAll { source, target, send, receive } => {
-                for member in filled(send).filter(|&member| member != rank) {
-                    plan.send(device, &slice(source, send, member)?, member)?;
-                }
-                for member in filled(receive).filter(|&member| member != rank) {
-                    plan.receive(device, &slice(target, receive, member)?, member)?;
-                }
-                plan.copies.push((slice(source, send, rank)?, slice(target, receive, rank)?));
-            }
-            _ => {}
+/// The memory of one message.
+#[derive(Clone)]
+pub(super) enum Load {
+    OnHost(Span),
+    OnDevice(Part),
+}
+
+impl Load {
+    pub fn dtype(&self) -> DType {
+        match self {
+            Load::OnHost(data) => data.dtype(),
+            Load::OnDevice(data) => data.dtype(),
         }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Load::OnHost(data) => data.len(),
+            Load::OnDevice(data) => data.len(),
+        }
+    }
+}
+
+impl Plan {
+    /// What group rank `rank` does for a request on memory of the host that is no message and no barrier.
+    pub fn staged(request: &Request, device: &Device, rank: usize) -> Result<Plan, Error> {
+        let mut plan = Plan::default();
+        let staged = request.on(rank, |data, what| plan.stage(device, data, what))?;
+        plan.arrange(&staged, rank)?;
+        Ok(plan)
+    }
+
+    /// The same for memory of the device.
+    pub fn direct(request: &Request<Part>, rank: usize) -> Result<Plan, Error> {
+        let mut plan = Plan::default();
+        plan.arrange(request, rank)?;
         Ok(plan)
     }
 
     /// One message, to or from the other of two ranks.
-    pub fn of_message(device: &Device, data: &Span, is_send: bool) -> Result<Plan, Error> {
+    pub fn of_message(device: &Device, load: &Load, is_send: bool) -> Result<Plan, Error> {
         let mut plan = Plan::default();
+        let part = match load {
+            Load::OnHost(data) => plan.stage(device, data, Use { is_read: is_send, is_written: !is_send })?,
+            Load::OnDevice(part) => part.clone(),
+        };
         if is_send {
-            plan.send(device, data, 1)?
+            plan.send(part, 1)
         } else {
-            plan.receive(device, data, 0)?
+            plan.receive(part, 0)
         }
         Ok(plan)
     }
 
-    /// Memory on the device that will hold the values of `data`.
-    fn lift(&mut self, device: &Device, data: &Span) -> Result<Part, Error> {
-        let part = blank(device, data.dtype(), data.len())?;
-        self.brings.push((part.clone(), data.clone()));
+    /// Memory of the device in place of memory of the host.
+    fn stage(&mut self, device: &Device, data: &Span, what: Use) -> Result<Part, Error> {
+        let block = Block::new(device, HOME, data.byte_len())?;
+        let part = Part::whole(&Arc::new(block), data.dtype());
+        if what.is_read && !data.is_empty() {
+            self.brings.push((part.clone(), data.clone()));
+        }
+        if what.is_written && !data.is_empty() {
+            self.returns.push((part.clone(), data.clone()));
+        }
         Ok(part)
     }
 
-    fn send(&mut self, device: &Device, data: &Span, peer: usize) -> Result<(), Error> {
-        if !data.is_empty() {
-            let part = self.lift(device, data)?;
+    fn arrange(&mut self, request: &Request<Part>, rank: usize) -> Result<(), Error> {
+        match request {
+            Request::AllReduce { data, op } if !data.is_empty() => self.moves.push(Move::AllReduce(data.clone(), reduction(*op))),
+            Request::Broadcast { data, root } if !data.is_empty() => self.moves.push(Move::Broadcast(data.clone(), *root)),
+            Request::Reduce { data, op, root } if !data.is_empty() => self.reduce((data, data), *op, *root),
+            Request::AllGather { source, target, blocks } => self.all_gather((source, target), blocks, rank)?,
+            Request::ReduceScatter { source, target, op, blocks } => self.reduce_scatter((source, target), *op, (blocks, rank))?,
+            Request::Gather { source, target: Some(target), blocks, .. } => {
+                for member in filled(blocks).filter(|&member| member != rank) {
+                    self.receive(block(target, blocks, member)?, member);
+                }
+                self.copies.push((source.clone(), block(target, blocks, rank)?));
+            }
+            Request::Gather { source, root, .. } => self.send(source.clone(), *root),
+            Request::Scatter { source: Some(source), target, blocks, .. } => {
+                for member in filled(blocks).filter(|&member| member != rank) {
+                    self.send(block(source, blocks, member)?, member);
+                }
+                self.copies.push((block(source, blocks, rank)?, target.clone()));
+            }
+            Request::Scatter { target, root, .. } => self.receive(target.clone(), *root),
+            Request::AllToAll { source, target, send, receive } => {
+                for member in filled(send).filter(|&member| member != rank) {
+                    self.send(block(source, send, member)?, member);
+                }
+                for member in filled(receive).filter(|&member| member != rank) {
+                    self.receive(block(target, receive, member)?, member);
+                }
+                self.copies.push((block(source, send, rank)?, block(target, receive, rank)?));
+            }
+            // Nothing to move; messages come one by one, and barriers never.
+            _ => {}
+        }
+        self.copies.retain(|(source, target)| !source.is_empty() && source.address() != target.address());
+        Ok(())
+    }
+
+    fn reduce(&mut self, (source, target): (&Part, &Part), op: ReduceOp, root: usize) {
+        self.moves.push(Move::Reduce { source: source.clone(), target: target.clone(), by: reduction(op), root });
+    }
+
+    fn all_gather(&mut self, (source, target): (&Part, &Part), blocks: &Blocks, rank: usize) -> Result<(), Error> {
+        if blocks.is_even() {
+            if !target.is_empty() {
+                self.moves.push(Move::AllGather { own: source.clone(), whole: target.clone() });
+            }
+            return Ok(());
+        }
+        self.copies.push((source.clone(), block(target, blocks, rank)?));
+        for member in filled(blocks) {
+            self.moves.push(Move::Broadcast(block(target, blocks, member)?, member));
+        }
+        Ok(())
+    }
+
+    fn reduce_scatter(&mut self, (source, target): (&Part, &Part), op: ReduceOp, (blocks, rank): (&Blocks, usize)) -> Result<(), Error> {
+        if blocks.is_even() {
+            if !source.is_empty() {
+                self.moves.push(Move::ReduceScatter { whole: source.clone(), own: target.clone(), by: reduction(op) });
+            }
+            return Ok(());
+        }
+        for member in filled(blocks) {
+            let own = block(source, blocks, member)?;
+            // What is reduced to another rank has no target here.
+            self.reduce((&own, if member == rank { target } else { &own }), op, member);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, part: Part, peer: usize) {
+        if !part.is_empty() {
             self.moves.push(Move::Send(part, peer));
         }
-        Ok(())
     }
 
-    fn receive(&mut self, device: &Device, data: &Span, peer: usize) -> Result<(), Error> {
-        if !data.is_empty() {
-            let part = blank(device, data.dtype(), data.len())?;
-            self.moves.push(Move::Receive(part.clone(), peer));
-            self.returns.push((part, data.clone()));
+    fn receive(&mut self, part: Part, peer: usize) {
+        if !part.is_empty() {
+            self.moves.push(Move::Receive(part, peer));
         }
-        Ok(())
     }
 
-    fn collect(&mut self, device: &Device, (source, target): (&Span, &Span), blocks: &Blocks, rank: usize) -> Result<(), Error> {
-        for member in filled(blocks).filter(|&member| member != rank) {
-            self.receive(device, &slice(target, blocks, member)?, member)?;
-        }
-        self.copies.push((source.clone(), slice(target, blocks, rank)?));
-        Ok(())
+    /// All memory of the device that it uses.
+    fn parts(&self) -> Vec<Part> {
+        let mut parts: Vec<Part> = self.brings.iter().chain(&self.returns).map(|(part, _)| part.clone()).collect();
+        parts.extend(self.copies.iter().flat_map(|(source, target)| [source.clone(), target.clone()]));
+        parts.extend(self.moves.iter().flat_map(Move::parts));
+        parts
     }
 
-    fn hand_out(&mut self, device: &Device, (source, target): (&Span, &Span), blocks: &Blocks, rank: usize) -> Result<(), Error> {
-        for member in filled(blocks).filter(|&member| member != rank) {
-            self.send(device, &slice(source, blocks, member)?, member)?;
-        }
-        self.copies.push((slice(source, blocks, rank)?, target.clone()));
-        Ok(())
-    }
-
-    /// Asks for all of it. None where nothing is left to do.
-    pub fn begin(self, way: &Way) -> Result<Option<UnderWay>, Error> {
-        self.copies.iter().for_each(|(source, target)| copy_span(source, target));
-        if self.moves.is_empty() {
+    /// Asks for all of it, after `ready` where its memory is that of the device. None where nothing is to be done.
+    pub fn begin(self, way: &Way, ready: Option<&Mark>) -> Result<Option<UnderWay>, Error> {
+        if self.moves.is_empty() && self.copies.is_empty() {
             return Ok(None);
         }
-        let Way { communicator, queue } = way;
-        queue.follow(HOME)?;
+        let (Way { communicator, queue }, parts) = (way, self.parts());
+        ready.map_or_else(|| queue.follow(HOME), |ready| queue.wait(ready))?;
         // From here on the queue uses the memory: it is held by what is under way, also when something fails.
-        let parts = self.brings.iter().chain(&self.returns).map(|(part, _)| part.clone()).collect();
-        let under_way = UnderWay { way: way.clone(), parts, returns: self.returns, landing: None, is_over: false };
-        for (part, data) in &self.brings {
-            queue.upload(part, data.bytes())?;
+        let under_way = UnderWay { way: way.clone(), parts, returns: self.returns, landings: Vec::new(), mark: None, is_over: false };
+        self.brings.iter().try_for_each(|(part, data)| queue.upload(part, data.bytes()))?;
+        self.copies.iter().try_for_each(|(source, target)| queue.copy(source, target))?;
+        if !self.moves.is_empty() {
+            communicator.issue(queue, |batch| self.moves.iter().try_for_each(|one| one.issue(batch)))?;
         }
-        communicator.issue(queue, |batch| self.moves.iter().try_for_each(|one| one.issue(batch)))?;
         Ok(Some(under_way))
     }
 }
 
 impl Move {
+    fn parts(&self) -> Vec<Part> {
+        match self {
+            Move::AllReduce(part, _) | Move::Broadcast(part, _) | Move::Send(part, _) | Move::Receive(part, _) => vec![part.clone()],
+            Move::AllGather { own, whole } | Move::ReduceScatter { whole, own, .. } => vec![own.clone(), whole.clone()],
+            Move::Reduce { source, target, .. } => vec![source.clone(), target.clone()],
+        }
+    }
+
     fn issue(&self, batch: &Batch) -> Result<(), Error> {
         match self {
             Move::AllReduce(part, by) => batch.all_reduce(part, part, *by),
             Move::AllGather { own, whole } => batch.all_gather(own, whole),
             Move::ReduceScatter { whole, own, by } => batch.reduce_scatter(whole, own, *by),
             Move::Broadcast(part, root) => batch.broadcast(part, *root),
-            Move::Reduce(part, by, root) => batch.reduce(part, part, *by, *root),
+            Move::Reduce { source, target, by, root } => batch.reduce(source, target, *by, *root),
             Move::Send(part, peer) => batch.send(part, *peer),
             Move::Receive(part, peer) => batch.receive(part, *peer),
         }
@@ -228,19 +265,21 @@ impl UnderWay {
     /// Whether all of it is done and the results are in place.
     pub fn poll(&mut self) -> Result<bool, Error> {
         let has_taken = self.way.communicator.poll()?;
-        if self.landing.is_none() {
-            if !has_taken {
-                return Ok(false);
+        let mark = match &self.mark {
+            Some(mark) => mark,
+            None if !has_taken => return Ok(false),
+            None => {
+                // Only now has all of it reached the stream, so that what is asked of it from here on comes after.
+                let queue = &self.way.queue;
+                let landings = self.returns.drain(..).map(|(part, data)| Ok((queue.download(&part)?, data)));
+                self.landings = landings.collect::<Result<_, Error>>()?;
+                self.mark.insert(Arc::new(queue.mark()?))
             }
-            // Only now has all of it reached the stream, so that what is asked of it from here on comes after.
-            let queue = &self.way.queue;
-            let landings = self.returns.drain(..).map(|(part, data)| Ok((queue.download(&part)?, data)));
-            let landings = landings.collect::<Result<Vec<_>, Error>>()?;
-            self.landing = Some((queue.mark()?, landings));
+        };
+        if !mark.is_done()? {
+            return Ok(false);
         }
-        let is_done = self.landing.as_ref().map_or(Ok(false), |(mark, _)| mark.is_done())?;
-        let Some((_, landings)) = self.landing.take_if(|_| is_done) else { return Ok(false) };
-        for (landing, data) in landings {
+        for (landing, data) in self.landings.drain(..) {
             // SAFETY: the request holds the memory until it ends, and nobody else writes to it.
             landing.read(unsafe { data.bytes_mut() });
         }
@@ -248,9 +287,9 @@ impl UnderWay {
         Ok(true)
     }
 
-    /// Whether NCCL has taken the operations, so that others may follow in the queue.
-    pub fn is_taken(&self) -> bool {
-        self.landing.is_some() || self.is_over
+    /// Where its results are there, once NCCL has taken the operations, so that others may follow in the queue.
+    pub fn mark(&self) -> Option<&Arc<Mark>> {
+        self.mark.as_ref()
     }
 }
 

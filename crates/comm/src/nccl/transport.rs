@@ -4,11 +4,13 @@ use super::Shared;
 use super::link::Link;
 use super::meeting::Meeting;
 use super::messages::{Edges, Messages};
-use super::operation::{Failed, NcclOperation};
+use super::operation::NcclOperation;
 use crate::backend::{GroupSpec, Transport};
 use crate::descriptor::{Descriptor, ReduceOp};
+use crate::device_request::{Asked, DeviceRequest};
 use crate::group::lock;
-use crate::operation::Operation;
+use crate::memory::Memory;
+use crate::operation::{Failed, Operation};
 use crate::request::Request;
 use std::sync::{Arc, Mutex};
 use storage::DType;
@@ -35,29 +37,45 @@ impl NcclTransport {
     }
 }
 
-/// Whether the backend below moves it: what NCCL has no operation for, and averages of bytes, whose sums NCCL lets overflow.
-fn stays_below(request: &Request) -> bool {
-    let is_average_of_bytes = |dtype: DType, op: ReduceOp| dtype == DType::U8 && op == ReduceOp::Avg;
+/// Averages of bytes, whose sums NCCL lets overflow.
+pub(super) fn is_average_of_bytes<M: Memory>(request: &Request<M>) -> bool {
     match request {
-        Request::Barrier => true,
-        Request::AllReduce { data, op } | Request::Reduce { data, op, .. } => is_average_of_bytes(data.dtype(), *op),
-        Request::ReduceScatter { source, op, .. } => is_average_of_bytes(source.dtype(), *op),
+        Request::AllReduce { data, op } | Request::Reduce { data, op, .. } => data.dtype() == DType::U8 && *op == ReduceOp::Avg,
+        Request::ReduceScatter { source, op, .. } => source.dtype() == DType::U8 && *op == ReduceOp::Avg,
         _ => false,
     }
 }
 
-impl Transport for NcclTransport {
-    fn start(&mut self, descriptor: Descriptor, request: &Arc<Request>) -> Box<dyn Operation> {
-        if descriptor.signature.kind.is_messages() {
-            return Box::new(Messages::new(&mut self.edges, &mut *self.base, descriptor, request));
-        }
-        if stays_below(request) {
-            return self.base.start(descriptor, request);
-        }
+impl NcclTransport {
+    fn collective<M: Memory>(&mut self, descriptor: Descriptor, request: &Request<M>, asked: Asked) -> Box<dyn Operation> {
         let meeting = Meeting::begin(&mut *self.base, &self.spec, (descriptor, request), &lock(&self.link));
         match meeting {
-            Ok(meeting) => Box::new(NcclOperation::new((&self.shared, &self.spec), &self.link, request, meeting)),
+            Ok(meeting) => Box::new(NcclOperation::new((&self.shared, &self.spec), &self.link, asked, meeting)),
             Err(fault) => Box::new(Failed(fault)),
+        }
+    }
+
+    fn messages(&mut self, descriptor: Descriptor, asked: &Asked) -> Box<dyn Operation> {
+        Box::new(Messages::new(&mut self.edges, &mut *self.base, descriptor, asked))
+    }
+}
+
+impl Transport for NcclTransport {
+    /// What NCCL has no operation for, and what it would get wrong, the backend below moves.
+    fn start(&mut self, descriptor: Descriptor, request: &Arc<Request>) -> Box<dyn Operation> {
+        match &**request {
+            Request::Exchange { .. } => self.messages(descriptor, &Asked::OnHost(Arc::clone(request))),
+            Request::Barrier => self.base.start(descriptor, request),
+            other if is_average_of_bytes(other) => self.base.start(descriptor, request),
+            other => self.collective(descriptor, other, Asked::OnHost(Arc::clone(request))),
+        }
+    }
+
+    fn start_on_device(&mut self, descriptor: Descriptor, request: &Arc<DeviceRequest>) -> Box<dyn Operation> {
+        let asked = Asked::OnDevice(Arc::clone(request));
+        match &request.request {
+            Request::Exchange { .. } => self.messages(descriptor, &asked),
+            other => self.collective(descriptor, other, asked),
         }
     }
 }

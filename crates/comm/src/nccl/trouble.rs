@@ -6,7 +6,7 @@ use crate::operation::{Fault, Step};
 use std::time::{Duration, Instant};
 
 /// How long an error waits for its cause.
-const GRACE: Duration = Duration::from_millis(300);
+const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(super) struct Trouble(Option<Instant>);

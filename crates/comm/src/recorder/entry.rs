@@ -2,10 +2,11 @@
 
 use crate::descriptor::{Descriptor, Label, ShortText, Signature};
 use crate::group::lock;
+use crate::memory::Memory;
 use crate::request::Request;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use storage::{DType, Span};
+use storage::DType;
 
 /// One message of an operation between single ranks.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +25,10 @@ pub struct Messages {
 }
 
 /// An operation as it is posted. Times are the recorder's clock.
-pub struct Posted<'a> {
+pub struct Posted<'a, M> {
     pub group: u32,
     pub descriptor: &'a Descriptor,
-    pub request: &'a Request,
+    pub request: &'a Request<M>,
     pub place: u64,
     pub time: u64,
 }
@@ -65,13 +66,13 @@ pub struct Entry {
     messages: Mutex<Messages>,
 }
 
-fn fill(list: &mut Vec<Message>, pairs: &[(usize, Span)]) {
+fn fill<M: Memory>(list: &mut Vec<Message>, pairs: &[(usize, M)]) {
     list.clear();
     list.extend(pairs.iter().map(|(peer, data)| Message { peer: *peer, dtype: data.dtype(), count: data.len() }));
 }
 
 impl Entry {
-    pub fn write(&self, number: u64, operation: &Posted) {
+    pub fn write<M: Memory>(&self, number: u64, operation: &Posted<M>) {
         let set = |cell: &AtomicU64, value| cell.store(value, Ordering::Relaxed);
         set(&self.number, 0);
         fence(Ordering::Release);

@@ -6,6 +6,7 @@ mod record;
 use crate::backend::GroupSpec;
 use crate::descriptor::Descriptor;
 use crate::group::lock;
+use crate::memory::Memory;
 use crate::request::Request;
 use entry::{Entry, Posted};
 use std::io;
@@ -138,7 +139,7 @@ impl Recorder {
     }
 
     /// Notes an operation; returns its number. Posts of one group come one after the other.
-    pub fn post(&self, group: u32, descriptor: &Descriptor, request: &Request, time: Instant) -> u64 {
+    pub fn post<M: Memory>(&self, group: u32, descriptor: &Descriptor, request: &Request<M>, time: Instant) -> u64 {
         let number = self.posted.fetch_add(1, Ordering::Relaxed);
         let posted = Posted { group, descriptor, request, place: self.next_place(), time: self.clock(time) };
         self.entries.at(number).write(number, &posted);

@@ -1,8 +1,8 @@
 //! What every backend keeps, as one function of a rank: all kinds of operations, types and sizes against the serial reference, bit by bit.
 
+use super::bits;
 use super::reference::{Element, Hash, blank, element, filled, reduced};
-use super::{bits, complete};
-use megatron_comm::{Blocks, Group, Kind, Label, ReduceOp, Request, Work, World};
+use megatron_comm::{Blocks, Group, Kind, Label, ReduceOp, Request, World};
 use storage::{DType, Span};
 
 const OPS: [ReduceOp; 5] = [ReduceOp::Sum, ReduceOp::Avg, ReduceOp::Max, ReduceOp::Min, ReduceOp::Product];
@@ -31,20 +31,32 @@ impl Extent {
     }
 }
 
+/// Waits for an operation and puts its results where the request said; panics when it failed.
+pub type Pending = Box<dyn FnOnce()>;
+/// How requests reach a group.
+pub type Carry<'a> = &'a dyn Fn(&Group, Request) -> Pending;
+
+/// On the memory that the request names.
+pub fn on_host(group: &Group, request: Request) -> Pending {
+    let work = group.submit(request, Label::EMPTY).unwrap_or_else(|error| panic!("{error}"));
+    Box::new(move || work.wait(None).unwrap_or_else(|failure| panic!("{failure}")))
+}
+
 /// A group as one of its ranks sees it.
-struct Member {
+struct Member<'a> {
     group: Group,
+    carry: Carry<'a>,
     /// World ranks.
     ranks: Vec<u32>,
     me: usize,
     hash: Hash,
 }
 
-impl Member {
-    fn open(world: &World, name: &str, ranks: &[u32]) -> Self {
+impl<'a> Member<'a> {
+    fn open((world, carry): (&World, Carry<'a>), name: &str, ranks: &[u32]) -> Self {
         let group = world.open(name, ranks).unwrap();
         let me = group.rank();
-        Self { group, ranks: ranks.to_vec(), me, hash: Hash::default() }
+        Self { group, carry, ranks: ranks.to_vec(), me, hash: Hash::default() }
     }
 
     fn size(&self) -> usize {
@@ -60,7 +72,11 @@ impl Member {
     }
 
     fn run(&self, request: Request) {
-        complete(&self.group, request).unwrap_or_else(|failure| panic!("{failure}"));
+        self.submit(request)();
+    }
+
+    fn submit(&self, request: Request) -> Pending {
+        (self.carry)(&self.group, request)
     }
 
     /// Compares a result with what it should be, and adds it to the hash.
@@ -187,13 +203,13 @@ impl Member {
             if me % 2 == 1 {
                 requests.reverse();
             }
-            works.extend(requests.map(|request| submit(&self.group, request)));
+            works.extend(requests.map(|request| self.submit(request)));
             received.push(target);
         }
         let data = self.own(DType::F32, 3000);
         self.run(Request::AllReduce { data: data.clone(), op: ReduceOp::Sum });
         self.expect("allReduce beside messages", &data, (0..3000).map(|place| reduced(DType::F32, ReduceOp::Sum, &ranks, place)));
-        works.iter().for_each(|work| work.wait(None).unwrap());
+        works.into_iter().for_each(|work| work());
         for (index, span) in received.iter().enumerate() {
             let places = index..index + counts[index];
             self.expect("message", span, places.map(|place| element(DType::F32, ranks[previous], place)));
@@ -210,10 +226,6 @@ impl Member {
         self.all_to_all(dtype, |_, _| count);
         self.run(Request::Barrier);
     }
-}
-
-fn submit(group: &Group, request: Request) -> Work {
-    group.submit(request, Label::EMPTY).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Very different counts up to about twice `count`, some of them none.
@@ -277,14 +289,14 @@ fn long(all: &mut Member, count: usize) {
 }
 
 /// Sub-groups from lists in any order, one after the other.
-fn sub_groups(world: &World, rank: u32, size: u32, seed: u32) -> Hash {
+fn sub_groups(place: (&World, Carry), rank: u32, size: u32, seed: u32) -> Hash {
     let mut hash = Hash::default();
     let shuffled = shuffled(size, seed);
     let half = shuffled.len().div_ceil(2);
     let backwards: Vec<u32> = (0..size).rev().collect();
     let lists = [&shuffled[..], &shuffled[..half], &shuffled[half..], &backwards[..half], &backwards[half / 2..]];
     for (index, list) in lists.into_iter().enumerate().filter(|(_, list)| list.contains(&rank)) {
-        let mut member = Member::open(world, "part", list);
+        let mut member = Member::open(place, "part", list);
         for (dtype, count) in [(DType::F32, 1), (DType::F16, 700 + index)] {
             member.basics(dtype, count);
         }
@@ -295,14 +307,14 @@ fn sub_groups(world: &World, rank: u32, size: u32, seed: u32) -> Hash {
 }
 
 /// Several groups at once with operations under way in all of them, submitted in another order by each rank, waited for in yet another.
-fn side_by_side(world: &World, rank: u32, size: u32, seed: u32, rounds: usize) -> Hash {
+fn side_by_side(place: (&World, Carry), rank: u32, size: u32, (seed, rounds): (u32, usize)) -> Hash {
     let halves = shuffled(size, seed + 1);
     let (first, second) = halves.split_at(halves.len().div_ceil(2));
     let half = if first.contains(&rank) { first } else { second };
     let backwards: Vec<u32> = (0..size).rev().collect();
     let everyone: Vec<u32> = (0..size).collect();
     let mut members =
-        [("all", &everyone[..]), ("half", half), ("backwards", &backwards[..])].map(|(name, ranks)| Member::open(world, name, ranks));
+        [("all", &everyone[..]), ("half", half), ("backwards", &backwards[..])].map(|(name, ranks)| Member::open(place, name, ranks));
     for round in 0..rounds {
         let mut under_way = Vec::new();
         for turn in 0..members.len() {
@@ -310,12 +322,13 @@ fn side_by_side(world: &World, rank: u32, size: u32, seed: u32, rounds: usize) -
             let member = &members[index];
             for count in [1, 5000, 70] {
                 let data = member.own(DType::F32, count);
-                under_way.push((index, data.clone(), submit(&member.group, Request::AllReduce { data, op: ReduceOp::Sum })));
+                under_way.push((index, data.clone(), member.submit(Request::AllReduce { data, op: ReduceOp::Sum })));
             }
-            under_way.push((index, blank(DType::U8, 0), submit(&member.group, Request::Barrier)));
+            under_way.push((index, blank(DType::U8, 0), member.submit(Request::Barrier)));
         }
-        under_way.iter().rev().for_each(|(_, _, work)| work.wait(None).unwrap_or_else(|failure| panic!("{failure}")));
-        for (index, data, _) in under_way.iter().filter(|(_, data, _)| data.dtype() == DType::F32) {
+        let (places, works): (Vec<_>, Vec<_>) = under_way.into_iter().map(|(index, data, work)| ((index, data), work)).unzip();
+        works.into_iter().rev().for_each(|work| work());
+        for (index, data) in places.iter().filter(|(_, data)| data.dtype() == DType::F32) {
             let ranks = members[*index].ranks.clone();
             let expected = (0..data.len()).map(|place| reduced(DType::F32, ReduceOp::Sum, &ranks, place));
             // Each rank submits in an order of its own: results are hashed by group below.
@@ -330,12 +343,17 @@ fn side_by_side(world: &World, rank: u32, size: u32, seed: u32, rounds: usize) -
 
 /// Runs everything as one rank of a new world; returns the hash of all ranks' results.
 pub fn keep(world: &World, rank: u32, size: u32, seed: u32) -> u64 {
+    keep_by((world, &on_host), rank, size, seed)
+}
+
+/// As above, where requests reach the groups in a way of their own.
+pub fn keep_by(place: (&World, Carry), rank: u32, size: u32, seed: u32) -> u64 {
     let extent = Extent::new(size as usize);
     let everyone: Vec<u32> = (0..size).collect();
-    let mut all = Member::open(world, "all", &everyone);
+    let mut all = Member::open(place, "all", &everyone);
     whole_world(&mut all, &extent);
     long(&mut all, extent.large);
-    let parts = [all.hash, sub_groups(world, rank, size, seed), side_by_side(world, rank, size, seed, extent.rounds)];
+    let parts = [all.hash, sub_groups(place, rank, size, seed), side_by_side(place, rank, size, (seed, extent.rounds))];
     let mut own = Hash::default();
     parts.iter().for_each(|part| own.add(&part.0.to_le_bytes()));
     let hashes = blank(DType::I64, size as usize);

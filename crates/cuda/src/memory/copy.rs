@@ -65,7 +65,8 @@ impl Block {
 }
 
 impl Part {
-    /// Asks a stream to copy all of `from`, which has as many bytes and the same device. The two share no memory.
+    /// Asks a stream to copy all of `from`, which has as many bytes and the same device. The two share no memory, or are
+    /// the same.
     pub fn copy_from(&self, stream: Stream, from: &Part) -> Result<(), Error> {
         let (bytes, others) = (self.byte_len(), from.byte_len());
         if bytes != others || !self.block().device().is(from.block().device()) {
@@ -73,7 +74,7 @@ impl Part {
                 format!("copy on the device: {bytes} bytes take {others} of {}. Use equal ones of one device.", from.dtype().name());
             return Err(Error::new(Code::Refused, message));
         }
-        if bytes == 0 {
+        if bytes == 0 || self.address() == from.address() {
             return Ok(());
         }
         let (device, to, source) = (self.block().device(), self.address(), from.address());

@@ -57,11 +57,6 @@ impl Part {
         self.len
     }
 
-    /// Its size in bytes.
-    pub fn bytes(&self) -> usize {
-        self.len * self.dtype.size()
-    }
-
     /// Whether it has no elements.
     pub fn is_empty(&self) -> bool {
         self.len == 0

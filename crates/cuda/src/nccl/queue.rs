@@ -32,7 +32,7 @@ unsafe impl Send for Lane {}
 // SAFETY: as above.
 unsafe impl Sync for Lane {}
 
-/// A point in a queue.
+/// A point in a queue, or in a stream of the device.
 pub struct Mark {
     device: Device,
     raw: RawEvent,
@@ -56,13 +56,10 @@ fn record(device: &Device, stream: CUstream) -> Result<RawEvent, Error> {
     recorded.map(|()| event).inspect_err(|_| device.end_event(&RawEvent(raw)))
 }
 
-/// Lets `next` go on after what was asked of `before`; the driver keeps what it needs of the event.
-fn order(device: &Device, before: CUstream, next: CUstream) -> Result<(), Error> {
-    let event = record(device, before)?;
+/// Lets `next` go on after an event, of which the driver keeps what it needs.
+fn order(device: &Device, event: &RawEvent, next: CUstream) -> Result<(), Error> {
     // SAFETY: both live.
-    let ordered = device.run("cuStreamWaitEvent", |calls| unsafe { (calls.cuStreamWaitEvent)(next, event.0, 0) });
-    device.end_event(&event);
-    ordered
+    device.run("cuStreamWaitEvent", |calls| unsafe { (calls.cuStreamWaitEvent)(next, event.0, 0) })
 }
 
 impl Queue {
@@ -90,19 +87,19 @@ impl Queue {
 
     /// Lets what is asked of it from now on begin after all that was asked of `stream`.
     pub fn follow(&self, stream: Stream) -> Result<(), Error> {
-        order(&self.0.device, self.0.device.raw(stream), self.0.raw)
+        self.wait(&Mark::behind(&self.0.device, stream)?)
     }
 
-    /// Lets what is asked of `stream` from now on begin after all that was asked of this.
-    pub fn lead(&self, stream: Stream) -> Result<(), Error> {
-        order(&self.0.device, self.0.raw, self.0.device.raw(stream))
+    /// Lets what is asked of it from now on begin after a mark.
+    pub fn wait(&self, mark: &Mark) -> Result<(), Error> {
+        order(&self.0.device, &mark.raw, self.0.raw)
     }
 
     /// Copies `values` to all of `to`; they may be changed once this returns.
     pub fn upload(&self, to: &Part, values: &[u8]) -> Result<(), Error> {
         let device = &self.0.device;
         device.refuse_in_capture("a copy from the host")?;
-        let bytes = values.len().min(to.bytes());
+        let bytes = values.len().min(to.byte_len());
         if bytes == 0 {
             return Ok(());
         }
@@ -118,7 +115,7 @@ impl Queue {
 
     /// Copies all of `from` to the host.
     pub fn download(&self, from: &Part) -> Result<Landing, Error> {
-        let (device, bytes) = (&self.0.device, from.bytes());
+        let (device, bytes) = (&self.0.device, from.byte_len());
         device.refuse_in_capture("a copy to the host")?;
         let buffer = if bytes == 0 { None } else { Some(device.pinned().take(device, bytes)?) };
         let landing = Landing { device: device.clone(), buffer, bytes, queue: self.clone() };
@@ -132,7 +129,7 @@ impl Queue {
 
     /// Copies all of `from` to as much of `to`.
     pub fn copy(&self, from: &Part, to: &Part) -> Result<(), Error> {
-        let bytes = from.bytes().min(to.bytes());
+        let bytes = from.byte_len().min(to.byte_len());
         if bytes == 0 {
             return Ok(());
         }
@@ -191,6 +188,16 @@ impl Drop for Lane {
 }
 
 impl Mark {
+    /// The point behind all that was asked of a stream of the device.
+    pub fn behind(device: &Device, stream: Stream) -> Result<Mark, Error> {
+        Ok(Mark { device: device.clone(), raw: record(device, device.raw(stream))? })
+    }
+
+    /// Lets what is asked of `stream` from now on begin after this; no thread waits.
+    pub fn lead(&self, stream: Stream) -> Result<(), Error> {
+        order(&self.device, &self.raw, self.device.raw(stream))
+    }
+
     /// Whether the queue has come so far.
     pub fn is_done(&self) -> Result<bool, Error> {
         self.device.has_passed(&self.raw)
