@@ -24,11 +24,12 @@ interface Contestant {
   readonly side: Side;
   readonly mode: 'ours' | 'eager' | 'compile';
   readonly ms: number[];
+  parameters?: number;
   last?: Steps;
   error?: string;
 }
 
-/** Part 6: whole training steps in bf16 beside PyTorch eager and compiled, a few steps of each in turn. */
+/** Part 6: whole training steps in bf16 beside PyTorch eager, compiled and with Transformer Engine, a few steps of each in turn. */
 export async function steps(part: Part): Promise<void> {
   const { isTiny } = part.settings;
   const models = isTiny ? { 'tiny GPT': tinyModel, 'tiny Llama': tinyLlama } : timedModels;
@@ -50,7 +51,10 @@ async function alternate(part: Part, { name, sizes, until }: { name: string; siz
   const peer = part.peer('gpu_train.py');
   const eager: Contestant = { name: `${name}, PyTorch eager`, side: peer, mode: 'eager', ms: [] };
   const compiled: Contestant = { name: `${name}, PyTorch compiled`, side: peer, mode: 'compile', ms: [] };
-  const all = [ours, eager, compiled];
+  // A process of its own, so that its peak is that of one model.
+  const engineSide = part.peer('gpu_train.py');
+  const engine: Contestant = { name: `${name}, Transformer Engine`, side: engineSide, mode: 'eager', ms: [] };
+  const all = [ours, eager, compiled, engine];
   if (!all.some((contestant) => contestant.name.includes(part.settings.only))) return;
   const tried = async (contestant: Contestant, f: () => Promise<void>) => {
     if (contestant.error !== undefined) return;
@@ -59,17 +63,18 @@ async function alternate(part: Part, { name, sizes, until }: { name: string; siz
     } catch (cause) {
       contestant.error = (cause as Error).message;
       // A peer that was killed has lost its model: both modes of it end.
-      if (contestant !== ours && /process|CUDA/.test(contestant.error)) eager.error = compiled.error = contestant.error;
+      if (contestant.side === peer && /process|CUDA/.test(contestant.error)) eager.error = compiled.error = contestant.error;
     }
   };
-  let parameters = 0;
-  await tried(ours, async () => {
-    ({ parameters } = await ours.side.ask<{ parameters: number }>({ do: 'prepare', sizes, dtype, device }, limit()));
-  });
-  await tried(eager, async () => {
-    ({ parameters } = await peer.ask<{ parameters: number }>({ do: 'prepare', sizes, dtype }, limit()));
-  });
-  if (eager.error !== undefined) compiled.error = eager.error;
+  const prepare = (contestant: Contestant, options = {}) =>
+    tried(contestant, async () => {
+      const made = await contestant.side.ask<{ parameters: number }>({ do: 'prepare', sizes, dtype, ...options }, limit());
+      contestant.parameters = made.parameters;
+    });
+  await prepare(ours, { device });
+  await prepare(eager);
+  Object.assign(compiled, { error: eager.error, parameters: eager.parameters });
+  await prepare(engine, { layers: 'transformer-engine' });
   const take = (contestant: Contestant) =>
     tried(contestant, async () => {
       contestant.last = await contestant.side.ask<Steps>({ do: 'steps', count, mode: contestant.mode }, limit());
@@ -81,15 +86,15 @@ async function alternate(part: Part, { name, sizes, until }: { name: string; siz
     tried(contestant, async () => {
       await contestant.side.ask({ do: 'steps', count: isTiny ? 1 : 2, mode: contestant.mode }, limit());
     });
-  for (const contestant of [ours, eager]) await warmUp(contestant);
-  for (const contestant of [ours, eager]) await take(contestant);
+  for (const contestant of [ours, eager, engine]) await warmUp(contestant);
+  for (const contestant of [ours, eager, engine]) await take(contestant);
   await warmUp(compiled);
   for (let round = 0; round < rounds && (round === 0 || limit() > 10_000); round++) for (const contestant of all) await take(contestant);
-  await Promise.all([ours.side.end(), peer.end()]);
-  for (const contestant of all) await part.row(contestant.name, () => result(contestant, { sizes, parameters, ours }));
+  await Promise.all([ours.side.end(), peer.end(), engineSide.end()]);
+  for (const contestant of all) await part.row(contestant.name, () => result(contestant, { sizes, ours }));
 }
 
-function result({ ms, last, error }: Contestant, { sizes, parameters, ours }: { sizes: ModelSizes; parameters: number; ours: Contestant }) {
+function result({ ms, parameters, last, error }: Contestant, { sizes, ours }: { sizes: ModelSizes; ours: Contestant }) {
   if (ms.length === 0) throw new Error(error ?? 'no step was taken.');
   const [stepMs, flops] = [middle(ms), flopsOf(sizes)];
   const { losses = [], peakBytes = 0, launches } = last ?? {};

@@ -1,6 +1,16 @@
 // Our side of parts 3 and 6: trains a model on the CPU or on the device. It uses the built package, as anyone would.
 import { writeFileSync } from 'node:fs';
-import { Adam, deviceStats, GPTModel, initializeModelParallel, LlamaModel, mean, resetPeakMemory, tensor } from '@megatron-ts/core';
+import {
+  Adam,
+  countParameters,
+  deviceStats,
+  GPTModel,
+  initializeModelParallel,
+  LlamaModel,
+  mean,
+  resetPeakMemory,
+  tensor,
+} from '@megatron-ts/core';
 import { answer } from './answer.ts';
 import type { ModelSizes } from './models.ts';
 
@@ -50,7 +60,7 @@ async function prepare({ sizes, dtype, device, file }: Prepare): Promise<object>
     device: ctx.device,
     names: parameters.map(({ name }) => name),
     shapes: parameters.map(({ shape }) => shape),
-    parameters: parameters.reduce((total, { numel }) => total + numel, 0),
+    parameters: countParameters(parameters).global,
   };
 }
 

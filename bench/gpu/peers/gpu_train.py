@@ -1,4 +1,4 @@
-"""PyTorch's side of parts 3 and 6: trains a GPT or a Llama, one step after the other, eager or compiled.
+"""PyTorch's side of parts 3 and 6: trains a GPT or a Llama, one step after the other, eager, compiled or of Transformer Engine's layers.
 
 Parameters and optimizer are f32; with "bf16" products are computed under autocast.
 """
@@ -51,10 +51,18 @@ def load(model, file, names, shapes):
         raise ValueError(f"no initial values for {', '.join(own)}")
 
 
-def prepare(sizes, dtype, initial=None):
+def made(sizes, layers):
+    if layers == "transformer-engine":
+        from engine_model import EngineModel  # its library is on few machines
+
+        return EngineModel(**sizes, device=DEVICE)
+    return (GPT if sizes["kind"] == "gpt" else Llama)(**sizes)
+
+
+def prepare(sizes, dtype, initial=None, layers="pytorch"):
     torch.manual_seed(1234)
     with on_device():
-        model = (GPT if sizes["kind"] == "gpt" else Llama)(**sizes)
+        model = made(sizes, layers)
         data = [tokens_of(i, sizes) for i in range(4)]
     if initial is not None:
         load(model, **initial)
