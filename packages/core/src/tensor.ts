@@ -1,4 +1,4 @@
-/** The tensor room's public names: operations, tape, modules and parameters. */
+// The tensor room's public names: operations, tape, modules and parameters.
 export {
   abs,
   add,
