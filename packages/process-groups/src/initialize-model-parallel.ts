@@ -8,6 +8,7 @@ import { askedBackend, type Backend, backendFor } from './backend.ts';
 import { deadlinesFor } from './deadlines.ts';
 import { type Device, deviceFor, nameOfDevice } from './device-for.ts';
 import { launchFor } from './launch-for.ts';
+import { stayOn } from './living-devices.ts';
 import { ParallelContext } from './parallel-context.ts';
 import { recorderPlace } from './recorder-place.ts';
 import { World } from './world.ts';
@@ -28,7 +29,7 @@ export interface ModelParallelOptions {
   readonly seed?: number;
   /**
    * Where tensors live; `MEGATRON_DEVICE`, or else the CPU. On a device of CUDA, `cuda` or `cuda:N`, operations are launched as the guide
-   * to CUDA devices says, for one rank.
+   * to CUDA devices says, for one rank. Of several contexts that live, new tensors lie on the device of the one made last.
    */
   readonly device?: Device | 'cuda';
   /** World ranks the mesh covers, this rank among them; all by default. */
@@ -96,14 +97,19 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
     );
   const carrier = backendFor(asked, launch);
   prepareProcess(launch);
-  if (device.kind === 'cuda') engine.useDevice(device.index);
-  const world = World.join(launch, {
-    backend: carrier,
-    deadlines,
-    recorder: recorderPlace(launch),
-    exitGraceMs: exitOnFailure ? exitGraceMs : undefined,
-  });
-  return new ParallelContext({ launch, mesh, world, deadlines, seed, device: nameOfDevice(device) });
+  const leaveDevice = stayOn(device);
+  try {
+    const world = World.join(launch, {
+      backend: carrier,
+      deadlines,
+      recorder: recorderPlace(launch),
+      exitGraceMs: exitOnFailure ? exitGraceMs : undefined,
+    });
+    return new ParallelContext({ launch, mesh, world, deadlines, seed, device: nameOfDevice(device), leaveDevice });
+  } catch (cause) {
+    leaveDevice();
+    throw cause;
+  }
 }
 
 /** What belongs to the process: threads, signals, and its end when that of its launcher comes first. */

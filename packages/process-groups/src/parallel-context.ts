@@ -38,6 +38,8 @@ export interface ContextParts {
   readonly seed: number;
   /** Where tensors live. */
   readonly device: Device;
+  /** Ends the stay there. */
+  readonly leaveDevice: () => void;
 }
 
 /**
@@ -76,11 +78,13 @@ export class ParallelContext implements InitializationContext {
   private readonly suffix: string;
   private readonly opened: ProcessGroup[] = [];
   private readonly neighbourhoods = new Map<number, ProcessGroup>();
+  private readonly leaveDevice: () => void;
   private destroyed = false;
   private stopAgreed = false;
 
   /** Use `initializeModelParallel`. */
-  constructor({ launch, mesh, world, deadlines, seed, device }: ContextParts) {
+  constructor({ launch, mesh, world, deadlines, seed, device, leaveDevice }: ContextParts) {
+    this.leaveDevice = leaveDevice;
     this.launch = launch;
     this.seed = seed;
     this.device = device;
@@ -229,13 +233,16 @@ export class ParallelContext implements InitializationContext {
     });
   }
 
-  /** Leaves all groups; new tensors lie on the CPU again. Models stay usable on this rank alone, where they are. */
+  /**
+   * Leaves all groups; new tensors lie on the device of the context made last of those that live on, or else on the CPU. Models stay usable
+   * on this rank alone, where they are.
+   */
   async destroy(): Promise<void> {
     if (this.destroyed) return;
     this.destroyed = true;
     for (const group of this.opened) group.close();
     this.membership.release();
-    if (this.device !== 'cpu') engine.useCpu();
+    this.leaveDevice();
   }
 
   /** The same as `destroy`, for `await using`. */
