@@ -5,6 +5,8 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr;
 
 const MULTIPROCESSORS: c_int = 16;
+/// Where a device is plugged in.
+const PCI_BUS: c_uint = 33;
 const MAJOR: c_uint = 75;
 const MINOR: c_uint = 76;
 const CONTEXT: usize = 0x1000;
@@ -68,9 +70,10 @@ pub unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, _device: c_int) 
 /// # Safety
 /// As above.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, _device: c_int) -> u32 {
+pub unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, device: c_int) -> u32 {
     call("cuDeviceGetAttribute", |state| {
         let answer = match attribute {
+            PCI_BUS => device + 1,
             MAJOR => state.settings.capability / 10,
             MINOR => state.settings.capability % 10,
             _ => MULTIPROCESSORS,

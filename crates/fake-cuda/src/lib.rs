@@ -7,7 +7,8 @@
 //! `fake_cuda_control` takes words: `reset`, settings such as `devices=2`, `hold=3` and `release=3` for a stream that shall stand still
 //! until somebody waits for it, `lazy=1` for streams that go on only when somebody asks for what is in them. In NCCL `fail_rank=1` lets
 //! functions fail for that rank alone, `async=1:6` tells it of an error, `hang=1` keeps collectives from ending, `defer=3` lets NCCL take
-//! operations only when it was asked three times how it is getting on, `ring=1` combines in the order of rings.
+//! operations only when it was asked three times how it is getting on, `ring=1` combines in the order of rings, `meet=FOLDER` lets ranks of
+//! several processes meet.
 //! `arguments=1` writes down what kernels are launched with. Kernels are only written down, unless `run=FOLDER` tells NVRTC to compile them
 //! for the host. A process that cannot call it sets `MEGATRON_FAKE_CUDA` to the same words.
 

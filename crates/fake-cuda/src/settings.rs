@@ -43,6 +43,8 @@ pub struct Settings {
     pub is_lazy: bool,
     /// How often NCCL is asked before it has taken what was asked of a communicator that does not block.
     pub deferral: usize,
+    /// Where ranks of several processes meet in NCCL; empty where all of them are in this one.
+    pub meet: String,
     /// Whether NCCL combines as a ring does: from another rank on for each part, rounding at each step.
     pub is_ring: bool,
 }
@@ -70,6 +72,7 @@ impl Default for Settings {
             tells_arguments: false,
             is_lazy: false,
             deferral: 0,
+            meet: String::new(),
             is_ring: false,
         }
     }
@@ -102,6 +105,7 @@ impl Settings {
             "run" => self.run = value.to_owned(),
             "lazy" => self.is_lazy = value == "1",
             "defer" => self.deferral = value.parse().ok()?,
+            "meet" => self.meet = value.to_owned(),
             "ring" => self.is_ring = value == "1",
             "fail" => {
                 let [function, status, after] = value.splitn(3, ':').collect::<Vec<_>>().try_into().ok()?;

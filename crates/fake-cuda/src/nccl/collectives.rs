@@ -7,7 +7,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 
 /// Bytes of an element of each type, from `ncclInt8` on.
-const SIZES: [usize; 10] = [1, 1, 4, 4, 8, 8, 2, 4, 8, 2];
+pub const SIZES: [usize; 10] = [1, 1, 4, 4, 8, 8, 2, 4, 8, 2];
 
 fn place(address: usize) -> *mut u8 {
     ptr::with_exposed_provenance_mut(address)

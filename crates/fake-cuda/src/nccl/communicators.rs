@@ -1,7 +1,7 @@
 //! Ids, communicators, their splits and their end.
 
 use super::world::{Split, end, hand_over, join};
-use super::{NCCL_IN_PROGRESS, NCCL_INVALID_ARGUMENT, ask};
+use super::{NCCL_IN_PROGRESS, NCCL_INVALID_ARGUMENT, NCCL_INVALID_USAGE, apart, ask};
 use crate::state::{State, give, state};
 use std::collections::HashMap;
 use std::ffi::{c_char, c_int, c_void};
@@ -34,7 +34,8 @@ pub unsafe extern "C" fn ncclGetUniqueId(id: *mut UniqueId) -> u32 {
     ask("ncclGetUniqueId", 0, |state| {
         state.played.ids += 1;
         let mut bytes = [0; 128];
-        bytes[..8].copy_from_slice(&(state.played.ids as u64).to_le_bytes());
+        let number = if state.settings.meet.is_empty() { state.played.ids } else { apart::id_of(state.played.ids) };
+        bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
         state.note("unique id".into());
         // SAFETY: the caller's promise.
         unsafe { give(id, UniqueId(bytes)) }
@@ -44,13 +45,20 @@ pub unsafe extern "C" fn ncclGetUniqueId(id: *mut UniqueId) -> u32 {
 /// Waits, for a rank that asked to be kept until all have come.
 fn meet(handle: usize, is_blocking: bool) -> u32 {
     loop {
-        match state().played.comms.get(&handle) {
+        let mut state = state();
+        let meet = state.settings.meet.clone();
+        let comm = state.played.comms.get_mut(&handle).map(|comm| {
+            comm.waits &= meet.is_empty() || !apart::is_whole(&meet, comm.world, comm.size);
+            &*comm
+        });
+        match comm {
             None => return NCCL_INVALID_ARGUMENT,
             Some(comm) if comm.error != 0 => return comm.error,
             Some(comm) if !comm.waits => return 0,
             Some(_) if !is_blocking => return NCCL_IN_PROGRESS,
             Some(_) => {}
         }
+        drop(state);
         std::thread::sleep(Duration::from_micros(200));
     }
 }
@@ -92,6 +100,9 @@ pub unsafe extern "C" fn ncclCommSplit(comm: *mut c_void, color: c_int, key: c_i
     let is_blocking = config.is_none_or(|config| config.blocking != 0);
     let (handle, place) = (comm.addr(), child.expose_provenance());
     let status = ask("ncclCommSplit", handle, |state| {
+        if !state.settings.meet.is_empty() {
+            return NCCL_INVALID_USAGE;
+        }
         let Some(comm) = state.played.comms.get_mut(&handle) else { return NCCL_INVALID_ARGUMENT };
         let (number, rank, turn) = (comm.world, comm.rank, comm.splits);
         comm.splits += 1;
@@ -139,7 +150,9 @@ fn divide(state: &mut State, number: usize, turn: usize) {
 pub unsafe extern "C" fn ncclCommGetAsyncError(comm: *mut c_void, status: *mut u32) -> u32 {
     let mut parcels = Vec::new();
     let answer = ask("ncclCommGetAsyncError", comm.addr(), |state| {
+        let meet = &state.settings.meet;
         let Some(found) = state.played.comms.get_mut(&comm.addr()) else { return NCCL_INVALID_ARGUMENT };
+        found.waits &= meet.is_empty() || !apart::is_whole(meet, found.world, found.size);
         found.deferral = found.deferral.saturating_sub(1);
         if found.deferral == 0 {
             parcels.append(&mut found.put_off);

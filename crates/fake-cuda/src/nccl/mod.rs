@@ -1,6 +1,7 @@
-//! NCCL between the communicators of this process: what is asked is written down and put into its stream, of the driver in the same folder;
+//! NCCL between the communicators of this process, or of several that meet in a folder: what is asked is written down and put into its stream, of the driver in the same folder;
 //! a collective happens once the streams of all of its ranks have come to it, and no stream goes past it before.
 
+mod apart;
 mod collectives;
 mod communicators;
 mod group;
@@ -11,6 +12,7 @@ mod world;
 pub use world::Played;
 
 pub const NCCL_INVALID_ARGUMENT: u32 = 4;
+pub const NCCL_INVALID_USAGE: u32 = 5;
 pub const NCCL_IN_PROGRESS: u32 = 7;
 
 use crate::state::{State, state};

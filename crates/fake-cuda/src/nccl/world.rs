@@ -1,7 +1,7 @@
 //! Ranks that meet, and what they ask of each other.
 
-use super::NCCL_INVALID_ARGUMENT;
 use super::collectives::carry_out;
+use super::{NCCL_INVALID_ARGUMENT, apart};
 use crate::neighbour;
 use crate::state::{State, state};
 use std::collections::{HashMap, VecDeque};
@@ -37,6 +37,8 @@ pub struct Comm {
     /// What has not reached its stream, and how often this is asked for before it does.
     pub put_off: Vec<Parcel>,
     pub deferral: usize,
+    /// What it has put where other processes find it.
+    pub left: apart::Left,
 }
 
 /// Ranks that belong together.
@@ -88,12 +90,14 @@ pub struct Call {
 /// One operation that has not ended.
 #[derive(Clone, Copy)]
 pub struct Open {
-    comm: usize,
-    call: Call,
+    pub comm: usize,
+    pub call: Call,
     /// Its number among the collectives of its communicator.
-    turn: usize,
+    pub turn: usize,
     /// Its stream has come so far.
-    is_here: bool,
+    pub is_here: bool,
+    /// Of a message between processes: its number among those of its direction.
+    pub message: usize,
 }
 
 /// Operations of one communicator that a stream does together.
@@ -116,7 +120,7 @@ fn post(state: &mut State, handle: usize, call: Call) -> Option<usize> {
     let text = format!("{:?} {} of type {} op {} root {} in stream {}", call.kind, call.count, call.dtype, call.op, call.root, call.stream);
     state.note(format!("rank {rank} of {size}: {text}"));
     let ticket = ticket(state);
-    state.played.open.insert(ticket, Open { comm: handle, call, turn, is_here: false });
+    state.played.open.insert(ticket, Open { comm: handle, call, turn, is_here: false, message: 0 });
     Some(ticket)
 }
 
@@ -156,7 +160,14 @@ pub fn hand_over(parcels: Vec<Parcel>) {
 extern "C" fn visit(number: usize) -> bool {
     let mut state = state();
     let Some(tickets) = state.played.parcels.get(&number).cloned() else { return true };
-    tickets.iter().for_each(|&ticket| arrive(&mut state, ticket));
+    let (is_apart, hangs) = (!state.settings.meet.is_empty(), state.settings.hangs);
+    for &ticket in &tickets {
+        match is_apart {
+            true if hangs => {}
+            true => _ = apart::advance(&mut state, ticket, number),
+            false => arrive(&mut state, ticket),
+        }
+    }
     let has_ended = tickets.iter().all(|ticket| !state.played.open.contains_key(ticket));
     if has_ended {
         state.played.parcels.remove(&number);
@@ -230,9 +241,13 @@ pub fn join(state: &mut State, number: usize, (rank, size): (i32, i32), is_block
     let world = state.played.worlds.entry(number).or_default();
     world.size = size;
     world.joined.insert(rank, handle);
-    let is_whole = world.joined.len() == usize::try_from(size).unwrap_or(0);
-    let (put_off, deferral) = (Vec::new(), 0);
-    let comm = Comm { world: number, rank, size, waits: !is_whole, is_blocking, error: 0, posted: 0, splits: 0, put_off, deferral };
+    let meet = state.settings.meet.clone();
+    let is_whole = match meet.is_empty() {
+        true => world.joined.len() == usize::try_from(size).unwrap_or(0),
+        false => apart::join(&meet, number, rank) && apart::is_whole(&meet, number, size),
+    };
+    let (put_off, deferral, left) = (Vec::new(), 0, apart::Left::default());
+    let comm = Comm { world: number, rank, size, waits: !is_whole, is_blocking, error: 0, posted: 0, splits: 0, put_off, deferral, left };
     state.played.comms.insert(handle, comm);
     if is_whole {
         state.played.comms.values_mut().filter(|comm| comm.world == number).for_each(|comm| comm.waits = false);
