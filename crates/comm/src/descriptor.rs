@@ -135,12 +135,17 @@ pub struct Signature {
     pub root: Option<u32>,
     /// Elements that each rank brings; 0 where ranks may differ.
     pub count: u64,
+    /// Whether the memory is that of a device, which takes another way than that of the host.
+    pub on_device: bool,
 }
+
+/// Of the packed kind's byte.
+const ON_DEVICE: u64 = 1 << 7;
 
 impl Signature {
     /// Of a message: two are the same when type and number of elements are, whatever the calls are named.
     pub fn of_message(dtype: DType, count: usize) -> Self {
-        Self { kind: Kind::Exchange, dtype: Some(dtype), op: None, root: None, count: count as u64 }
+        Self { kind: Kind::Exchange, dtype: Some(dtype), op: None, root: None, count: count as u64, on_device: false }
     }
 
     /// As two words: kind, dtype, op and root in the first, the count in the second.
@@ -148,17 +153,18 @@ impl Signature {
         let dtype = self.dtype.map_or(0, |dtype| dtype as u64 + 1);
         let op = self.op.map_or(0, |op| op as u64 + 1);
         let root = self.root.map_or(0, |root| u64::from(root) + 1);
-        [self.kind as u64 | dtype << 8 | op << 16 | root << 24, self.count]
+        let on_device = if self.on_device { ON_DEVICE } else { 0 };
+        [self.kind as u64 | on_device | dtype << 8 | op << 16 | root << 24, self.count]
     }
 
     /// The inverse of `pack`; None when the words are no signature.
     pub fn unpack(words: [u64; 2]) -> Option<Self> {
         let byte = |shift: u32| (words[0] >> shift & 0xff) as u32;
-        let kind = KINDS.get((byte(0) as usize).checked_sub(1)?)?.0;
+        let kind = KINDS.get(((u64::from(byte(0)) & !ON_DEVICE) as usize).checked_sub(1)?)?.0;
         let dtype = byte(8).checked_sub(1).and_then(|code| DType::from_code(code).ok());
         let op = byte(16).checked_sub(1).and_then(ReduceOp::from_code);
         let root = ((words[0] >> 24) as u32).checked_sub(1);
-        Some(Self { kind, dtype, op, root, count: words[1] })
+        Some(Self { kind, dtype, op, root, count: words[1], on_device: words[0] & ON_DEVICE != 0 })
     }
 }
 
@@ -173,9 +179,9 @@ pub struct Descriptor {
 }
 
 impl fmt::Display for Descriptor {
-    /// `allReduce#43 f32[1024] (layers.1.mlp.down)`; the alternate form always names the reduction.
+    /// `allReduce#43 f32[1024] (layers.1.mlp.down)`; the alternate form always names the reduction, and a device.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Signature { kind, dtype, op, root, count } = self.signature;
+        let Signature { kind, dtype, op, root, count, on_device } = self.signature;
         write!(f, "{}#{}", kind.name(), self.sequence)?;
         match dtype {
             Some(dtype) if count == 0 && (kind == Kind::AllToAll || kind.is_messages()) => write!(f, " {}", dtype.name())?,
@@ -187,6 +193,9 @@ impl fmt::Display for Descriptor {
         }
         if let Some(root) = root {
             write!(f, " {} group rank {root}", if matches!(kind, Kind::Reduce | Kind::Gather) { "to" } else { "from" })?;
+        }
+        if on_device && f.alternate() {
+            f.write_str(" on a device")?;
         }
         if !self.label.is_empty() {
             write!(f, " ({})", self.label)?;

@@ -156,6 +156,11 @@ impl GroupState {
         }
     }
 
+    /// Whether a stream of a device still waits for something of this group.
+    fn is_led(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) > 0 && self.lane.try_lock().map_or(true, |lane| lane.is_led())
+    }
+
     /// Ends everything with `failure` and accepts nothing more.
     pub fn close(&self, world: &WorldState, failure: &Failure) {
         self.closed.store(true, Ordering::Release);
@@ -252,8 +257,12 @@ impl Group {
         task
     }
 
-    /// Closes the group; operations still outstanding end with an error.
+    /// Closes the group; operations still outstanding end with an error, but for those that a stream has been let to wait for.
     pub fn close(&self) {
+        let has_ended = || !self.state.is_led() || self.world.failure().is_some();
+        if !has_ended() {
+            progress::wait(&self.world, &self.state, &has_ended);
+        }
         let message = format!("the group {} was closed before the operation had ended. Wait for it first.", self.state.spec.name);
         self.state.close(&self.world, &Failure { code: Code::Aborted, culprits: vec![self.world.rank], message });
         self.world.forget(&self.state);

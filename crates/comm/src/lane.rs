@@ -1,4 +1,5 @@
-//! The operations of one group in flight: collectives one after the other, exchanges side by side.
+//! The operations of one group in flight: collectives one after the other, exchanges side by side. A collective that has been handed to a
+//! device, which keeps their order, goes on beside the next one, so that nobody waits for the device between two.
 
 use crate::backend::{GroupSpec, Transport, Wait};
 use crate::device_request::Asked;
@@ -40,19 +41,20 @@ pub(crate) struct Lane {
     transport: Box<dyn Transport>,
     queue: VecDeque<Arc<Task>>,
     collective: Option<Active>,
-    exchanges: Vec<Active>,
+    /// Exchanges, and collectives that let others follow.
+    beside: Vec<Active>,
 }
 
 impl Lane {
     pub fn new(transport: Box<dyn Transport>) -> Self {
-        Self { transport, queue: VecDeque::new(), collective: None, exchanges: Vec::new() }
+        Self { transport, queue: VecDeque::new(), collective: None, beside: Vec::new() }
     }
 
     /// Takes a collective into the queue, or starts an exchange at once.
     pub fn accept(&mut self, world: &WorldState, task: Arc<Task>) {
         if task.descriptor.signature.kind.is_messages() {
             let active = self.start(world, task);
-            self.exchanges.push(active);
+            self.beside.push(active);
         } else {
             self.queue.push_back(task);
         }
@@ -90,10 +92,10 @@ impl Lane {
             }
         }
         let mut index = 0;
-        while index < self.exchanges.len() {
-            match self.exchanges[index].poll(world, spec) {
+        while index < self.beside.len() {
+            match self.beside[index].poll(world, spec) {
                 After::Ended => {
-                    self.exchanges.remove(index);
+                    self.beside.remove(index);
                     (ended, moved) = (ended + 1, true);
                     continue;
                 }
@@ -103,7 +105,17 @@ impl Lane {
             }
             index += 1;
         }
+        if let Some(active) = self.collective.take_if(|active| active.operation.lets_follow()) {
+            self.beside.push(active);
+            moved = true;
+        }
         (ended, moved)
+    }
+
+    /// Whether something is under way that the program has let a stream of a device wait for, and does not wait for itself any more.
+    pub fn is_led(&self) -> bool {
+        let active = self.collective.iter().chain(&self.beside).map(|active| &active.task);
+        active.chain(&self.queue).any(|task| task.is_led())
     }
 
     /// Looks after whatever waits: liveness, deadlines, warnings. Returns the number of operations ended.
@@ -113,7 +125,7 @@ impl Lane {
         let is_queue_awaited = self.queue.iter().any(|task| task.is_awaited());
         let collective = self.collective.iter_mut().map(|active| (is_queue_awaited, active));
         let mut failure = None;
-        for (is_awaited, active) in collective.chain(self.exchanges.iter_mut().map(|active| (false, active))) {
+        for (is_awaited, active) in collective.chain(self.beside.iter_mut().map(|active| (false, active))) {
             active.is_awaited = is_awaited || active.task.is_awaited();
             let found = active.inspect(world, spec, now);
             active.tell(world, spec);
@@ -132,7 +144,7 @@ impl Lane {
 
     /// Ends everything with `failure`. Returns how many operations that were.
     pub fn fail(&mut self, world: &WorldState, failure: &Failure) -> usize {
-        let active = self.collective.take().into_iter().chain(self.exchanges.drain(..));
+        let active = self.collective.take().into_iter().chain(self.beside.drain(..));
         let active = active.inspect(|active| active.withdraw(world)).map(|active| active.task);
         let tasks: Vec<_> = active.chain(self.queue.drain(..)).collect();
         for task in &tasks {

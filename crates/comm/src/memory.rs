@@ -5,6 +5,9 @@ use storage::{DType, Span};
 
 /// Elements of one type that follow each other.
 pub trait Memory: Clone + Send + Sync + 'static {
+    /// Whether it is that of a device.
+    const ON_DEVICE: bool;
+
     /// The type of its elements.
     fn dtype(&self) -> DType;
 
@@ -35,6 +38,8 @@ pub trait Memory: Clone + Send + Sync + 'static {
 }
 
 impl Memory for Span {
+    const ON_DEVICE: bool = false;
+
     fn dtype(&self) -> DType {
         self.dtype()
     }
@@ -53,6 +58,8 @@ impl Memory for Span {
 }
 
 impl Memory for Part {
+    const ON_DEVICE: bool = true;
+
     fn dtype(&self) -> DType {
         self.dtype()
     }

@@ -56,6 +56,11 @@ pub trait Operation: Send {
     /// Advances as far as one bounded piece of work. Is not called again after `Done` or an error.
     fn poll(&mut self) -> Result<Step, Fault>;
 
+    /// Whether the next collective of the group may begin: this one has been handed to a device, which does them in order.
+    fn lets_follow(&self) -> bool {
+        false
+    }
+
     /// The group ranks whose next action this operation waits for.
     fn missing(&self) -> Vec<usize>;
 

@@ -148,7 +148,7 @@ impl<M: Memory> Request<M> {
             Self::Reduce { op: by, root: at, .. } => (op, root) = (Some(*by), Some(*at as u32)),
             _ => {}
         }
-        Signature { kind: self.kind(), dtype, op, root, count: count as u64 }
+        Signature { kind: self.kind(), dtype, op, root, count: count as u64, on_device: M::ON_DEVICE }
     }
 
     /// Elements that rank `rank` sends to each rank and expects from each, where ranks may differ in them; None where they cannot.

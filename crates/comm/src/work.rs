@@ -7,7 +7,7 @@ use crate::group::{GroupState, Limits};
 use crate::progress;
 use crate::world::WorldState;
 use cuda::Stream;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub(crate) struct Task {
     pub slow: Duration,
     /// Threads that wait for it.
     waiters: AtomicU32,
+    /// A stream waits for it in place of the program.
+    is_led: AtomicBool,
     outcome: OnceLock<Result<(), Failure>>,
 }
 
@@ -43,6 +45,7 @@ impl Task {
             deadline_ms: AtomicU64::new(NO_DEADLINE),
             slow: limits.slow,
             waiters: AtomicU32::new(0),
+            is_led: AtomicBool::new(false),
             outcome: OnceLock::new(),
         })
     }
@@ -54,6 +57,11 @@ impl Task {
     /// Whether the program does not go on before it has ended.
     pub fn is_awaited(&self) -> bool {
         self.waiters.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a stream waits for it in place of the program.
+    pub fn is_led(&self) -> bool {
+        self.is_led.load(Ordering::Relaxed)
     }
 
     /// The limit that its submitter gave, from the submission on.
@@ -114,10 +122,7 @@ impl Work {
     pub fn wait(&self, timeout: Option<Duration>) -> Result<(), Failure> {
         let task = &self.task;
         self.world.recorder.wait(task.entry);
-        if let Some(timeout) = timeout {
-            let limit = task.submitted.elapsed().saturating_add(timeout).as_millis() as u64;
-            task.deadline_ms.store(limit, Ordering::Relaxed);
-        }
+        self.limit(timeout);
         self.until(&|| self.has_ended());
         let lost = || {
             let message = format!("{} ended without an outcome. Please report it.", task.descriptor);
@@ -127,15 +132,25 @@ impl Work {
         task.outcome.get().cloned().unwrap_or_else(failed)
     }
 
+    /// Notes within which time from now on it has to end.
+    fn limit(&self, timeout: Option<Duration>) {
+        if let Some(timeout) = timeout {
+            let limit = self.task.submitted.elapsed().saturating_add(timeout).as_millis() as u64;
+            self.task.deadline_ms.store(limit, Ordering::Relaxed);
+        }
+    }
+
     /// Lets what is asked of a stream of the device from now on begin after the results. This thread waits only until all ranks have come and
     /// the device has been asked, not for the device. For memory of a device; otherwise it is the same as `wait`.
-    pub fn lead(&self, stream: Stream) -> Result<(), Failure> {
-        let Asked::OnDevice(asked) = &self.task.asked else { return self.wait(None) };
+    pub fn lead(&self, stream: Stream, timeout: Option<Duration>) -> Result<(), Failure> {
+        let Asked::OnDevice(asked) = &self.task.asked else { return self.wait(timeout) };
         self.world.recorder.wait(self.task.entry);
+        self.limit(timeout);
         self.until(&|| asked.is_issued() || self.has_ended());
         if self.has_ended() {
             self.wait(None)?;
         }
+        self.task.is_led.store(true, Ordering::Relaxed);
         asked.lead(stream).map_err(|error| {
             let message = format!("rank {} cannot wait for {}: {}", self.world.rank, self.task.descriptor, error.message);
             self.world.fail(Failure { code: Code::Aborted, culprits: vec![self.world.rank], message })

@@ -7,6 +7,7 @@ use crate::fake::FakeBackend;
 use crate::group::{Group, GroupState, Limits, lock};
 use crate::lane::Lane;
 use crate::mpi::MpiBackend;
+use crate::nccl::NcclBackend;
 use crate::progress::{self, Progress};
 use crate::recorder::{Reason, Recorder};
 use crate::settings::{Carrier, Settings};
@@ -14,6 +15,7 @@ use crate::shm;
 use crate::sim::SimBackend;
 use crate::solo::{SoloBackend, SoloTransport};
 use crate::waiting::Waiting;
+use cuda::{Config, Device};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// How long `leave` waits for operations that are still outstanding.
 const LEAVE: Duration = Duration::from_secs(2);
+/// Bytes of the host that do not go by way of a device: two copies and a launch take longer than shared memory does.
+const SHORT: usize = 64 << 10;
 
 pub(crate) struct WorldState {
     pub job: String,
@@ -116,18 +120,40 @@ pub struct World {
 impl World {
     /// Joins the world of `job` as `rank` of `size`; returns once all ranks have joined. A world of one joins nothing.
     pub fn join(job: &str, rank: u32, size: u32, settings: Settings) -> Result<Self, Error> {
+        if settings.carrier == Carrier::Fake {
+            return Self::fake(job, rank, size, settings);
+        }
+        Ok(Self::over(job, Self::carried(job, rank, size, &settings)?, rank, size, settings))
+    }
+
+    /// The same with NCCL laid over what carries the data, between this rank's device and those of the others. All ranks do so.
+    pub fn join_with_device(job: &str, rank: u32, size: u32, (settings, device): (Settings, &Device)) -> Result<Self, Error> {
+        if settings.carrier == Carrier::Fake {
+            return Err(Error::Refused("join: backend fake plays a rank without a device. Use another backend, or the CPU.".into()));
+        }
+        let base = Self::carried(job, rank, size, &settings)?;
+        let config = Config { limit: settings.join_timeout, ..Config::default() };
+        let backend = NcclBackend::keeping_short(Arc::clone(&base), device, (config, SHORT)).map_err(|error| {
+            // The others have joined: they are told why this rank goes no further.
+            let message = format!("rank {rank} cannot join its groups by NCCL: {}", error.message);
+            base.control().fail(Failure { code: Code::Aborted, culprits: vec![rank], message: message.clone() });
+            base.end(false);
+            Error::Refused(message)
+        })?;
+        Ok(Self::over(job, backend, rank, size, settings))
+    }
+
+    fn carried(job: &str, rank: u32, size: u32, settings: &Settings) -> Result<Arc<dyn Backend>, Error> {
         if size == 0 || rank >= size {
             let message = format!("join: rank {rank} is outside a world of {size}. Check RANK and WORLD_SIZE.");
             return Err(Error::Refused(message));
         }
-        let backend: Arc<dyn Backend> = match settings.carrier {
-            Carrier::Fake => return Self::fake(job, rank, size, settings),
+        Ok(match settings.carrier {
             _ if size == 1 => Arc::new(SoloBackend::default()),
-            Carrier::Shm => shm::ShmBackend::join(job, rank, size, &settings)?,
-            Carrier::Sim => SimBackend::join(job, rank, size, &settings)?,
-            Carrier::Mpi => MpiBackend::join(job, rank, size, &settings)?,
-        };
-        Ok(Self::over(job, backend, rank, size, settings))
+            Carrier::Sim => SimBackend::join(job, rank, size, settings)?,
+            Carrier::Mpi => MpiBackend::join(job, rank, size, settings)?,
+            Carrier::Shm | Carrier::Fake => shm::ShmBackend::join(job, rank, size, settings)?,
+        })
     }
 
     /// One rank alone of a world of up to 2^20: every operation ends at once and nothing moves. Records everything. Several such worlds may

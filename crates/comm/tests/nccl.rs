@@ -97,7 +97,7 @@ fn on_device(device: &Device, group: &Group, request: Request) -> Pending {
     let work = group.submit_on_device(moved.unwrap(), Label::EMPTY).unwrap_or_else(|error| panic!("{error}"));
     Box::new(move || {
         // Without a wait of this thread for the device, until the bytes are read.
-        work.lead(Stream::Compute).unwrap_or_else(|failure| panic!("{failure}"));
+        work.lead(Stream::Compute, None).unwrap_or_else(|failure| panic!("{failure}"));
         for (part, span) in results {
             let offset = (part.address() - part.block().address()) as usize;
             // SAFETY: nobody else uses it.
@@ -177,7 +177,7 @@ fn a_stream_is_led_behind_a_collective_that_is_not_done() {
         let data = Part::whole(&Arc::new(Block::new(device, Stream::Compute, 4).unwrap()), DType::F32);
         let request = Request::AllReduce { data, op: ReduceOp::Sum };
         let work = group.submit_on_device(request, Label::EMPTY).unwrap_or_else(|error| panic!("{error}"));
-        work.lead(Stream::Compute)?;
+        work.lead(Stream::Compute, None)?;
         let after = device.record(Stream::Compute).unwrap();
         let was_done = (work.is_done(), after.is_done().unwrap());
         if rank == 0 {
@@ -221,7 +221,7 @@ fn memory_of_a_device_goes_to_its_own_groups_alone() {
         let (source, target) = (part(rank, DType::F32), part(rank, DType::F32));
         source.block().fill(Stream::Compute, 3).unwrap();
         let request = Request::AllGather { source, target: target.clone(), blocks: Blocks::even(2, 1) };
-        alone.submit_on_device(request, Label::EMPTY).unwrap_or_else(|error| panic!("{error}")).lead(Stream::Compute).unwrap();
+        alone.submit_on_device(request, Label::EMPTY).unwrap_or_else(|error| panic!("{error}")).lead(Stream::Compute, None).unwrap();
         let mut bytes = [0; 8];
         target.block().read(Stream::Compute, 0, &mut bytes).unwrap();
         assert_eq!(bytes, [3; 8]);

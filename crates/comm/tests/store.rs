@@ -61,7 +61,7 @@ fn until(is_done: impl Fn() -> bool) {
 }
 
 fn operation(sequence: u64) -> Descriptor {
-    let signature = Signature { kind: Kind::Barrier, dtype: None, op: None, root: None, count: 0 };
+    let signature = Signature { kind: Kind::Barrier, dtype: None, op: None, root: None, count: 0, on_device: false };
     Descriptor { group: GroupName::new("tp"), sequence, signature, label: Label::new("layers.1") }
 }
 

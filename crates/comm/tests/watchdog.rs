@@ -178,7 +178,7 @@ const WORLD: u32 = 4;
 
 /// A barrier on a group, or another operation where that is said.
 fn operation(group: &str, sequence: u64, kind: Kind) -> Descriptor {
-    let signature = Signature { kind, dtype: None, op: None, root: None, count: 0 };
+    let signature = Signature { kind, dtype: None, op: None, root: None, count: 0, on_device: false };
     Descriptor { group: GroupName::new(group), sequence, signature, label: Label::EMPTY }
 }
 

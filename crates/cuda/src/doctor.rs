@@ -13,6 +13,8 @@ pub struct DeviceReport {
     pub memory: usize,
     /// Major and minor.
     pub compute_capability: (u32, u32),
+    /// Where it is plugged in: domain, bus and device of PCI.
+    pub socket: (u32, u32, u32),
 }
 
 /// Libraries and devices.

@@ -68,6 +68,11 @@ impl Accelerator {
         Ok(Arc::new(Accelerator { device, compiler, loaded: Mutex::default(), blas: OnceLock::new(), refusals, launches, reads }))
     }
 
+    /// The device itself.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// As users write it.
     pub fn name(&self) -> String {
         name_of(&self.device)

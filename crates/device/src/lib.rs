@@ -11,4 +11,5 @@ mod refusals;
 mod variants;
 
 pub use accelerator::{Accelerator, Stats};
+pub use memory::part;
 pub use place::{accelerator_of, apart, common};

@@ -40,7 +40,7 @@ pub(crate) fn held_of(span: &Span) -> Option<(&Held, usize)> {
 }
 
 /// A span as products and copies take it.
-pub(crate) fn part(span: &Span) -> Result<Part, String> {
+pub fn part(span: &Span) -> Result<Part, String> {
     let (held, offset) = held_of(span).ok_or("a tensor lies on the CPU beside one on a device. Copy one of them to where the other is.")?;
     Part::at(&held.block, span.dtype(), offset, span.len()).map_err(told)
 }

@@ -68,7 +68,7 @@ impl NcclBackend {
     /// Lets all ranks come, and tells them the id.
     fn meet(&self, spec: &Arc<GroupSpec>, link: &mut Link) -> Result<(), Error> {
         let (control, limit, begin) = (self.control(), self.0.config.limit, Instant::now());
-        let signature = Signature { kind: Kind::Barrier, dtype: None, op: None, root: None, count: 0 };
+        let signature = Signature { kind: Kind::Barrier, dtype: None, op: None, root: None, count: 0, on_device: false };
         let descriptor = Descriptor { group: GroupName::new(NAME), sequence: 1, signature, label: Label::EMPTY };
         let mut base = self.0.base.open(spec);
         let fail = |code: Code, culprits: Vec<u32>, message: String| Err(Error::Failed(control.fail(Failure { code, culprits, message })));

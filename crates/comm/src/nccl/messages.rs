@@ -134,7 +134,8 @@ impl Transfer {
     fn new(edges: &mut Edges, base: &mut dyn Transport, descriptor: Descriptor, what: (usize, bool, &Load)) -> Result<Transfer, Fault> {
         let (peer, is_send, load) = what;
         let edge = edges.get(peer, is_send);
-        let message = Descriptor { signature: Signature::of_message(load.dtype(), load.len()), ..descriptor };
+        let signature = Signature { on_device: load.is_on_device(), ..Signature::of_message(load.dtype(), load.len()) };
+        let message = Descriptor { signature, ..descriptor };
         let mut held = lock(&edge);
         let turn = held.posted;
         held.posted += 1;

@@ -2,7 +2,7 @@
 //! before NCCL is asked: NCCL waits for ever for a rank that does not come, and compares nothing. What has met cannot disagree any more.
 //!
 //! Each group has a communicator and a queue of its own, and so has each direction between two ranks that send messages: a group that waits
-//! keeps no other. The memory of requests is the host's; it is staged on the device.
+//! keeps no other. Memory of the device is used where it lies; that of the host is staged on it, or left to the backend below where it is short.
 
 mod communicators;
 mod divide;
@@ -32,6 +32,8 @@ struct Shared {
     base: Arc<dyn Backend>,
     device: Device,
     config: Config,
+    /// Bytes of the host up to which the backend below moves them.
+    short: usize,
     communicators: Communicators,
     /// Communicators that `divide` has made for groups of this name and these ranks.
     divided: Mutex<HashMap<(String, Vec<u32>), Communicator>>,
@@ -41,11 +43,16 @@ struct Shared {
 impl NcclBackend {
     /// Lays NCCL over `base`, between this rank's `device` and those of the others; an error where there is no NCCL that will do.
     pub fn over(base: Arc<dyn Backend>, device: &Device, config: Config) -> Result<Arc<NcclBackend>, Error> {
+        NcclBackend::keeping_short(base, device, (config, 0))
+    }
+
+    /// The same, with memory of the host up to so many bytes left to `base` where all ranks bring as many.
+    pub fn keeping_short(base: Arc<dyn Backend>, device: &Device, (config, short): (Config, usize)) -> Result<Arc<NcclBackend>, Error> {
         device.nccl()?;
         // A thread that polls never stays in NCCL, and an abort never waits for it.
         let config = Config { is_blocking: false, ..config };
         let (communicators, divided, pulse) = (Communicators::default(), Mutex::default(), Pulse::new(&base));
-        Ok(Arc::new(NcclBackend(Arc::new(Shared { base, device: device.clone(), config, communicators, divided, pulse }))))
+        Ok(Arc::new(NcclBackend(Arc::new(Shared { base, device: device.clone(), config, short, communicators, divided, pulse }))))
     }
 }
 

@@ -94,6 +94,10 @@ impl Operation for NcclOperation {
         }
     }
 
+    fn lets_follow(&self) -> bool {
+        matches!(&self.stage, Stage::Moving(under_way) if under_way.mark().is_some())
+    }
+
     /// Once all have met, only those that have ended are still to be named.
     fn missing(&self) -> Vec<usize> {
         match self.stage {

@@ -72,6 +72,10 @@ pub(super) enum Load {
 }
 
 impl Load {
+    pub fn is_on_device(&self) -> bool {
+        matches!(self, Load::OnDevice(_))
+    }
+
     pub fn dtype(&self) -> DType {
         match self {
             Load::OnHost(data) => data.dtype(),

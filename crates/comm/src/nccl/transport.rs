@@ -46,6 +46,15 @@ pub(super) fn is_average_of_bytes<M: Memory>(request: &Request<M>) -> bool {
     }
 }
 
+/// Whether the memory of the host is so little that it goes faster without the device. All ranks find the same: where blocks may differ none is.
+fn is_short(request: &Request, most: usize) -> bool {
+    match request {
+        Request::AllReduce { data, .. } | Request::Broadcast { data, .. } | Request::Reduce { data, .. } => data.byte_len() <= most,
+        Request::AllGather { source, blocks, .. } if blocks.is_even() => source.byte_len() <= most,
+        _ => false,
+    }
+}
+
 impl NcclTransport {
     fn collective<M: Memory>(&mut self, descriptor: Descriptor, request: &Request<M>, asked: Asked) -> Box<dyn Operation> {
         let meeting = Meeting::begin(&mut *self.base, &self.spec, (descriptor, request), &lock(&self.link));
@@ -66,7 +75,7 @@ impl Transport for NcclTransport {
         match &**request {
             Request::Exchange { .. } => self.messages(descriptor, &Asked::OnHost(Arc::clone(request))),
             Request::Barrier => self.base.start(descriptor, request),
-            other if is_average_of_bytes(other) => self.base.start(descriptor, request),
+            other if is_average_of_bytes(other) || is_short(other, self.shared.short) => self.base.start(descriptor, request),
             other => self.collective(descriptor, other, Asked::OnHost(Arc::clone(request))),
         }
     }

@@ -9,7 +9,8 @@ use crate::failure::{Code, Failure};
 use storage::DType;
 
 fn descriptor() -> Descriptor {
-    let signature = Signature { kind: Kind::AllReduce, dtype: Some(DType::BF16), op: Some(ReduceOp::Max), root: None, count: 1024 };
+    let signature =
+        Signature { kind: Kind::AllReduce, dtype: Some(DType::BF16), op: Some(ReduceOp::Max), root: None, count: 1024, on_device: false };
     Descriptor { group: GroupName::new("tp"), sequence: 43, signature, label: Label::new("layers.1.mlp.down") }
 }
 

@@ -78,14 +78,16 @@ fn odd_one(spec: &GroupSpec, posted: &[(u32, Descriptor)]) -> Option<Failure> {
     let odd: Vec<&(u32, Descriptor)> = posted.iter().filter(|(_, descriptor)| !same(descriptor, norm)).collect();
     let (first, theirs) = odd.first()?;
     let ops = theirs.signature.op.zip(norm.signature.op);
-    let full = ops.is_some_and(|(theirs, norm)| theirs != norm);
+    let is_elsewhere = theirs.signature.on_device != norm.signature.on_device;
+    let full = ops.is_some_and(|(theirs, norm)| theirs != norm) || is_elsewhere;
     let text = |descriptor: &Descriptor| if full { format!("{descriptor:#}") } else { format!("{descriptor}") };
     let message = format!(
         "collective mismatch on group {}: rank {first} called {} while rank {reference} called {}. \
-         The ranks disagree on the order of collectives.",
+         The ranks disagree on {}.",
         spec.name,
         text(theirs),
         text(norm),
+        if is_elsewhere { "where the tensors lie: copy them to one kind of place" } else { "the order of collectives" },
     );
     Some(Failure { code: Code::Mismatch, culprits: odd.iter().map(|(rank, _)| *rank).collect(), message })
 }

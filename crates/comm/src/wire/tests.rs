@@ -7,7 +7,7 @@ use crate::operation::Fault;
 use storage::DType;
 
 fn descriptor(sequence: u64, kind: Kind) -> Descriptor {
-    let signature = Signature { kind, dtype: Some(DType::BF16), op: Some(ReduceOp::Max), root: Some(3), count: u64::MAX };
+    let signature = Signature { kind, dtype: Some(DType::BF16), op: Some(ReduceOp::Max), root: Some(3), count: u64::MAX, on_device: false };
     Descriptor { group: GroupName::new("tp"), sequence, signature, label: Label::new("layers.1.mlp.down") }
 }
 

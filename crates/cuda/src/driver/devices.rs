@@ -64,8 +64,11 @@ pub(crate) fn describe(calls: &Calls, index: usize) -> Result<DeviceReport, Erro
     check(calls, index, "cuDeviceTotalMem", unsafe { (calls.cuDeviceTotalMem_v2)(&mut memory, handle) })?;
     let major = attribute(calls, index, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(calls, index, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    let domain = attribute(calls, index, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID)?;
+    let bus = attribute(calls, index, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID)?;
+    let device = attribute(calls, index, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID)?;
     let name = CStr::from_bytes_until_nul(&name).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(DeviceReport { index, name, memory, compute_capability: (major, minor) })
+    Ok(DeviceReport { index, name, memory, compute_capability: (major, minor), socket: (domain, bus, device) })
 }
 
 /// The driver's handle of a device.
