@@ -36,6 +36,9 @@ export interface CudaDevice {
   computeCapability: string
 }
 
+/** How many devices of CUDA this process sees; an error where it cannot use any. */
+export declare function cudaDevices(): number
+
 /** What this machine has for CUDA. */
 export interface CudaDiagnosis {
   /** Every library, found or not. */
@@ -65,6 +68,17 @@ export interface CudaLibrary {
   version?: string
   /** What is wrong with it and what to do; absent when it was found and will do. */
   refusal?: string
+}
+
+/** The device on which this thread's new tensors lie; none for the CPU. */
+export declare function currentDevice(): CurrentDevice | null
+
+/** The device on which this thread's new tensors lie. */
+export interface CurrentDevice {
+  /** Its number. */
+  index: number
+  /** Where it is plugged in, as a number: equal for two processes of a host that see the same device, however they count. */
+  socket: number
 }
 
 /** What the device of this thread was asked for; none for the CPU. */
@@ -280,6 +294,8 @@ export interface WorldOptions {
   joinTimeoutMs: number
   /** What carries the data: shm, sim, mpi or fake. */
   backend: string
+  /** Whether NCCL is laid over it, between this thread's device and those of the other ranks. */
+  onDevice: boolean
   /** Where the flight records go when the world fails; none are written without. */
   recorderDirectory?: string
   /** Whether they are also written when an operation is slow. */
@@ -501,7 +517,7 @@ export declare function recv(group: number, h: number, peer: number, label: numb
 /** Ends once every rank of the group has come. */
 export declare function barrier(group: number, label: number): number
 
-/** Blocks until work has ended, and ends its handle. `timeoutMs` counts from now; 0 keeps the limit of the world. */
+/** Blocks until work has ended, and ends its handle; on a device only until all ranks have come: its operations wait for the rest. `timeoutMs` counts from now; 0 keeps the limit of the world. */
 export declare function workWait(work: number, timeoutMs: number): void
 
 /** Whether work has ended, well or not. */

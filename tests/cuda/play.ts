@@ -28,6 +28,19 @@ export function fakeMachine(): { readonly folder: string; end(): void } {
   return { folder, end: () => rmSync(folder, { recursive: true, force: true }) };
 }
 
+/** Variables for ranks on fake devices, as many as `devices` says, which meet in the fake NCCL across processes. */
+export function rankVariables(folder: string, { devices, fake = '' }: { readonly devices: number; readonly fake?: string }): Variables {
+  const meet = mkdtempSync(join(folder, 'meet-'));
+  return {
+    MEGATRON_DEVICE: 'cuda',
+    MEGATRON_CUDA_LIBS: folder,
+    MEGATRON_CACHE: join(folder, 'cache'),
+    MEGATRON_FAKE_CUDA: `devices=${devices} meet=${meet} ${fake}`,
+  };
+}
+
+type Variables = Readonly<Record<string, string>>;
+
 /** Where a training runs, and of what. */
 export interface Setting {
   readonly device: 'cpu' | 'cuda';

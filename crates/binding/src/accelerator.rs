@@ -1,7 +1,8 @@
 //! The device on which this thread's new tensors lie.
 
 use crate::hot_op::Failure;
-use crate::tensors::{current_device, set_current_device};
+use crate::tensors::{self, set_current_device};
+use cuda::{Environment, Toolkit};
 use device::Accelerator;
 use napi::Error;
 use napi_derive::napi;
@@ -54,10 +55,35 @@ pub fn use_cpu() {
     set_current_device(None);
 }
 
+/// How many devices of CUDA this process sees; an error where it cannot use any.
+#[napi(catch_unwind)]
+pub fn cuda_devices() -> Result<u32, Error<String>> {
+    let toolkit = Toolkit::find(&Environment::of_process()).map_err(|error| thrown(error.message))?;
+    Ok(toolkit.devices().map_err(|error| thrown(error.message))?.len() as u32)
+}
+
+/// The device on which this thread's new tensors lie.
+#[napi(object)]
+pub struct CurrentDevice {
+    /// Its number.
+    pub index: u32,
+    /// Where it is plugged in, as a number: equal for two processes of a host that see the same device, however they count.
+    pub socket: f64,
+}
+
+/// The device on which this thread's new tensors lie; none for the CPU.
+#[napi(catch_unwind)]
+pub fn current_device() -> Option<CurrentDevice> {
+    let on = tensors::current_device()?;
+    let report = on.device().report();
+    let (domain, bus, device) = report.socket;
+    Some(CurrentDevice { index: report.index as u32, socket: f64::from(domain) * 65536.0 + f64::from(bus) * 256.0 + f64::from(device) })
+}
+
 /// What the device of this thread was asked for; none for the CPU.
 #[napi(catch_unwind)]
 pub fn device_stats() -> Result<Option<DeviceStats>, Error<String>> {
-    let Some(on) = current_device() else { return Ok(None) };
+    let Some(on) = tensors::current_device() else { return Ok(None) };
     let stats = on.stats().map_err(thrown)?;
     let memory = stats.memory;
     Ok(Some(DeviceStats {

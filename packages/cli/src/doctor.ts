@@ -43,7 +43,7 @@ function parseCommandLine(args: readonly string[]): { readonly help?: boolean } 
 
 function verdict({ kind, index }: AskedDevice): string {
   if (kind === 'cpu') return 'Device cpu can be used.';
-  return `Device cuda:${index} is ready for one rank: groups of several do not move memory of CUDA devices yet.`;
+  return `Device cuda:${index} can be used; several ranks need NCCL beside it.`;
 }
 
 /** Engine, processor, and what moves data between ranks. */

@@ -64,7 +64,7 @@ describe.runIf(isLinux)('megatron-ts doctor with a fake driver', () => {
       'cuda:0  found  Fake device 0, 80.0 GiB, compute capability 9.0',
       'cuda:1  found  Fake device 1, 80.0 GiB, compute capability 9.0',
       '',
-      'Device cuda:1 is ready for one rank: groups of several do not move memory of CUDA devices yet.',
+      'Device cuda:1 can be used; several ranks need NCCL beside it.',
       '',
     ]);
   });

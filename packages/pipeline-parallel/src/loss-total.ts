@@ -1,5 +1,5 @@
 import { ShapeError } from '@megatron-ts/errors';
-import { allReduce, type ParallelContext } from '@megatron-ts/process-groups';
+import { allReduce, onHost, type ParallelContext } from '@megatron-ts/process-groups';
 import { formatShape, type Loss, scope, tensor } from '@megatron-ts/tensor';
 
 /**
@@ -22,11 +22,13 @@ export class LossTotal {
 
   /** The mean over all tokens of the step and their number, the same on every rank. */
   reduce(ctx: ParallelContext): { readonly loss: number; readonly numTokens: number } {
-    return scope(() => {
-      const total = tensor(Float64Array.of(this.sum, this.count));
-      for (const group of [ctx.pp, ctx.dpCp]) allReduce(total, { group, label: 'loss' }).wait();
-      const [sum = 0, numTokens = 0] = total.toArray<'f64'>();
-      return { loss: sum / Math.max(1, numTokens), numTokens };
-    });
+    return onHost(() =>
+      scope(() => {
+        const total = tensor(Float64Array.of(this.sum, this.count));
+        for (const group of [ctx.pp, ctx.dpCp]) allReduce(total, { group, label: 'loss' }).wait();
+        const [sum = 0, numTokens = 0] = total.toArray<'f64'>();
+        return { loss: sum / Math.max(1, numTokens), numTokens };
+      }),
+    );
   }
 }

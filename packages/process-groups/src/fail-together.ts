@@ -11,6 +11,7 @@ import {
 import { scope, tensor } from '@megatron-ts/tensor';
 import { allReduce } from './all-reduce.ts';
 import type { CollectiveOptions } from './collective-options.ts';
+import { onHost } from './on-host.ts';
 import { broadcastText } from './text-messages.ts';
 
 const classes = { CheckpointError, ConfigError, DTypeError, EngineError, InternalError, ProcessGroupError, ShapeError };
@@ -29,12 +30,14 @@ interface ToldError {
 export function failTogether(error: unknown, options: CollectiveOptions): void {
   const { group } = options;
   if (group.size === 1 && error !== undefined) throw error as Error;
-  const first = scope(() => {
-    const own = tensor(Int32Array.of(error === undefined ? group.size : group.rank));
-    return allReduce(own, { ...options, op: 'min' })
-      .wait()
-      .item();
-  });
+  const first = onHost(() =>
+    scope(() => {
+      const own = tensor(Int32Array.of(error === undefined ? group.size : group.rank));
+      return allReduce(own, { ...options, op: 'min' })
+        .wait()
+        .item();
+    }),
+  );
   if (first === group.size) return;
   const text = broadcastText(JSON.stringify(toldOf(error)), { ...options, root: first });
   const thrown = first === group.rank ? error : errorOf(JSON.parse(text) as ToldError);

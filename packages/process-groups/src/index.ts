@@ -25,6 +25,7 @@ export { isGradientReducer } from './gradient-reducer.ts';
 export type { GradientReducer } from './gradient-reducer.ts';
 export { initializeModelParallel } from './initialize-model-parallel.ts';
 export type { ModelParallelOptions } from './initialize-model-parallel.ts';
+export { onHost } from './on-host.ts';
 export { ParallelContext } from './parallel-context.ts';
 export type { ContextParts, GroupName, GroupOptions } from './parallel-context.ts';
 export { ProcessGroup } from './process-group.ts';

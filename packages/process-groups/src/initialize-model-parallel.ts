@@ -28,8 +28,9 @@ export interface ModelParallelOptions {
   /** Seed of initial values and dropout; 1234 by default. */
   readonly seed?: number;
   /**
-   * Where tensors live; `MEGATRON_DEVICE`, or else the CPU. On a device of CUDA, `cuda` or `cuda:N`, operations are launched as the guide
-   * to CUDA devices says, for one rank. Of several contexts that live, new tensors lie on the device of the one made last.
+   * Where tensors live; `MEGATRON_DEVICE`, or else the CPU. On a device of CUDA operations are launched as the guide to CUDA devices says,
+   * and groups move memory by NCCL. With `cuda` the ranks of a host take its devices in turn, with `cuda:N` all of them that one. Of several
+   * contexts that live, new tensors lie on the device of the one made last.
    */
   readonly device?: Device | 'cuda';
   /** World ranks the mesh covers, this rank among them; all by default. */
@@ -87,7 +88,8 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
   const deadlines = deadlinesFor({ timeoutMs, slowMs, joinTimeoutMs });
   const asked = askedBackend(backend);
   const launch = launchFor(asked, { rank, worldSize });
-  const device = deviceFor(deviceOption, launch.worldSize);
+  const isPlayed = asked === 'fake';
+  const device = deviceFor(deviceOption, { ...launch, isPlayed, visible: () => engine.cudaDevices() });
   if (launch.rank === 0) for (const warning of launch.warnings) process.stderr.write(`${warning}\n`);
   const mesh = createMesh({ worldSize: launch.worldSize, ...sizes, ...(ranks === undefined ? {} : { ranks }) });
   if (!mesh.includes(launch.rank))
@@ -101,6 +103,7 @@ export async function initializeModelParallel(options: ModelParallelOptions = {}
   try {
     const world = World.join(launch, {
       backend: carrier,
+      onDevice: device.kind === 'cuda',
       deadlines,
       recorder: recorderPlace(launch),
       exitGraceMs: exitOnFailure ? exitGraceMs : undefined,

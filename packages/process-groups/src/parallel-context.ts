@@ -6,6 +6,7 @@ import { ambient, type AxisPlace, engine, type InitializationContext, scope, typ
 import { allReduce } from './all-reduce.ts';
 import type { Device } from './device-for.ts';
 import { checkGroupRanks } from './group-ranks.ts';
+import { onHost } from './on-host.ts';
 import { ProcessGroup } from './process-group.ts';
 import { checkDeadlines, type Deadlines } from './deadlines.ts';
 import { takeUnwaited } from './work.ts';
@@ -227,10 +228,12 @@ export class ParallelContext implements InitializationContext {
   /** Signals come to each rank at its own time; one that left its loop a step earlier than the others would leave them waiting. */
   private agreeToStop(): void {
     if (this.world.size === 1) return;
-    scope(() => {
-      const asked = tensor(Int32Array.of(engine.stopRequested()));
-      this.stopAgreed = allReduce(asked, { group: this.world, op: 'max', label: 'request to stop' }).wait().item() !== 0;
-    });
+    onHost(() =>
+      scope(() => {
+        const asked = tensor(Int32Array.of(engine.stopRequested()));
+        this.stopAgreed = allReduce(asked, { group: this.world, op: 'max', label: 'request to stop' }).wait().item() !== 0;
+      }),
+    );
   }
 
   /**

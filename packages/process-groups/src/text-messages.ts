@@ -1,15 +1,19 @@
-import { type AnyTensor, scope, tensor } from '@megatron-ts/tensor';
+import { type AnyTensor, scope, type Synchronous, tensor } from '@megatron-ts/tensor';
 import { allGather } from './all-gather.ts';
 import { broadcast, type BroadcastOptions } from './broadcast.ts';
 import { gatherToRoot, type GatherToRootOptions } from './gather-to-root.ts';
+import { onHost } from './on-host.ts';
 
 const textOf = (bytes: AnyTensor) => new TextDecoder().decode(bytes.toArray<'u8'>());
+
+/** Texts are made and read by the host. */
+const onHostScope = <T>(f: () => Synchronous<T>): T => onHost(() => scope(f));
 
 /** The root's text on every rank; what the others bring does not matter. */
 export function broadcastText(text: string, options: BroadcastOptions): string {
   if (options.group.size === 1) return text;
   const bytes = new TextEncoder().encode(text);
-  return scope(() => {
+  return onHostScope(() => {
     const length = broadcast(tensor(Int32Array.of(bytes.length)), options)
       .wait()
       .item();
@@ -22,7 +26,7 @@ export function broadcastText(text: string, options: BroadcastOptions): string {
 export function gatherTexts(text: string, options: Omit<GatherToRootOptions, 'rows'>): string[] {
   if (options.group.size === 1) return [text];
   const bytes = new TextEncoder().encode(text);
-  return scope(() => {
+  return onHostScope(() => {
     const rows = [
       ...allGather(tensor(Int32Array.of(bytes.length)), options)
         .wait()

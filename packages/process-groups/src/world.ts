@@ -4,12 +4,16 @@ import { engine } from '@megatron-ts/tensor';
 import { hostname } from 'node:os';
 import type { Backend } from './backend.ts';
 import type { Deadlines } from './deadlines.ts';
+import { ProcessGroup } from './process-group.ts';
 import type { RecorderPlace } from './recorder-place.ts';
+import { shareDevices } from './share-devices.ts';
 
 /** How a world is joined. */
 export interface WorldSettings {
   /** What moves its data. */
   readonly backend: Backend;
+  /** Whether NCCL is laid over that, between this thread's device and those of the other ranks. */
+  readonly onDevice: boolean;
   /** How long joining may take, and the deadlines of operations of the world itself. */
   readonly deadlines: Deadlines;
   /** Where the flight recorder writes. */
@@ -31,14 +35,16 @@ interface Membership {
 // A process is a member of its job once, however many contexts it opens, and until it ends: the one thing that belongs to the process.
 const memberships = new Map<string, Membership>();
 
-function join(key: string, { job, rank, worldSize: size, localWorldSize }: Launch, settings: WorldSettings): Membership {
-  const { backend, deadlines, recorder, exitGraceMs } = settings;
+function join(key: string, launch: Launch, settings: WorldSettings): Membership {
+  const { rank, worldSize: size, localWorldSize } = launch;
+  const { backend, onDevice, deadlines, recorder, exitGraceMs } = settings;
   const handle = engine.worldJoin({
-    job,
+    job: jobOf(launch, onDevice),
     rank,
     size,
     localSize: localWorldSize,
     backend,
+    onDevice,
     ...deadlines,
     recordOnSlow: recorder.isChosen,
     ...(recorder.directory === undefined ? {} : { recorderDirectory: recorder.directory }),
@@ -48,7 +54,22 @@ function join(key: string, { job, rank, worldSize: size, localWorldSize }: Launc
     process.once('exit', (code) => {
       if (code === 0) engine.worldLeave(handle); // peers of a rank that failed are told that it died, not that it left
     });
+  if (onDevice) meet(handle, launch, deadlines);
   return { key, handle, opened: new Map(), users: 0 };
+}
+
+/** A process may be a member with and without a device. */
+function jobOf({ job }: Launch, onDevice: boolean): string {
+  return onDevice ? `${job}-cuda` : job;
+}
+
+/** Before NCCL is asked for anything the ranks tell each other which device they have. */
+function meet(handle: number, launch: Launch, deadlines: Deadlines): void {
+  const { rank, worldSize } = launch;
+  const ranks = Array.from({ length: worldSize }, (_, other) => other);
+  const id = engine.groupOpen(handle, Uint32Array.from(ranks), { name: 'devices', ...deadlines });
+  shareDevices(new ProcessGroup({ name: 'devices', ranks, rank, id }), launch);
+  engine.groupClose(id);
 }
 
 /** This process's membership of a job, as one context uses it. */
@@ -70,7 +91,7 @@ export class World {
   static join(launch: Launch, settings: WorldSettings): World {
     const isPlayed = settings.backend === 'fake';
     if (launch.worldSize === 1) return new World(launch, undefined, isPlayed);
-    const key = `${settings.backend} ${launch.job} ${launch.rank} of ${launch.worldSize}`;
+    const key = `${settings.backend} ${jobOf(launch, settings.onDevice)} ${launch.rank} of ${launch.worldSize}`;
     const membership = memberships.get(key) ?? join(key, launch, settings);
     memberships.set(key, membership);
     membership.users++;

@@ -2,6 +2,7 @@
 
 use super::{REGISTRY, milliseconds};
 use crate::hot_op::Failure;
+use crate::tensors::current_device;
 use comm::{Carrier, Reason, Settings, World};
 use napi_derive::napi;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub struct WorldOptions {
     pub join_timeout_ms: f64,
     /// What carries the data: shm, sim, mpi or fake.
     pub backend: String,
+    /// Whether NCCL is laid over it, between this thread's device and those of the other ranks.
+    pub on_device: bool,
     /// Where the flight records go when the world fails; none are written without.
     pub recorder_directory: Option<String>,
     /// Whether they are also written when an operation is slow.
@@ -56,7 +59,12 @@ pub fn world_join(options: WorldOptions) -> napi::Result<u32, String> {
         exit_grace: options.exit_grace_ms.map(milliseconds),
         ..Settings::sharing_host(options.local_size as usize)
     };
-    let world = World::join(&options.job, options.rank, options.size, settings).map_err(join_failure)?;
+    let (job, rank, size) = (&options.job, options.rank, options.size);
+    let world = match current_device().filter(|_| options.on_device) {
+        Some(on) => World::join_with_device(job, rank, size, (settings, on.device())),
+        None => World::join(job, rank, size, settings),
+    };
+    let world = world.map_err(join_failure)?;
     Ok(REGISTRY.with_borrow_mut(|registry| registry.worlds.insert("worldJoin", world))?)
 }
 

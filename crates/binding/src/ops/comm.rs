@@ -4,26 +4,25 @@ use crate::comm::{group, is_done, keep, label as label_of, milliseconds, take};
 use crate::hot_op::{Failure, hot_ops};
 use crate::tensors;
 use comm::{Blocks, Kind, ReduceOp, Request};
+use cuda::Stream;
 use storage::Span;
 
-/// Memory that a group moves: the CPU's.
+/// The memory of a request, which may be that of the host or of a device.
 fn span(op: &str, handle: u32) -> Result<Span, String> {
-    let span = tensors::span(op, handle)?;
-    if !span.is_remote() {
-        return Ok(span);
-    }
-    let place = device::accelerator_of(&span).map(|on| on.name()).unwrap_or_default();
-    Err(format!("a tensor lies on {place}, and groups move memory of the CPU only. Copy it to the CPU first."))
+    tensors::span(op, handle)
 }
 
-/// The same for what a group of one leaves as it is, wherever it lies.
-fn kept(op: &str, group_handle: u32, handle: u32) -> Result<Span, Failure> {
-    let kept = tensors::span(op, handle)?;
-    if kept.is_remote() && group_size(op, group_handle)? > 1 { Ok(span(op, handle)?) } else { Ok(kept) }
-}
-
+/// Submits a request, on memory of a device where it lies, after what was asked of that device's operations before.
 fn submit(op: &str, group_handle: u32, request: Request, label: u32) -> Result<u32, Failure> {
-    let work = group(op, group_handle)?.submit(request, label_of(label))?;
+    let (group, mut spans) = (group(op, group_handle)?, Vec::new());
+    request.on(group.rank(), |span, _| {
+        spans.push(span.clone());
+        Ok::<_, String>(())
+    })?;
+    let work = match device::common(&spans)? {
+        None => group.submit(request, label_of(label))?,
+        Some(_) => group.submit_on_device(request.on(group.rank(), |span, _| device::part(span))?, label_of(label))?,
+    };
     keep(op, work)
 }
 
@@ -80,13 +79,13 @@ fn root_span(op: &str, handle: u32) -> Result<Option<Span>, String> {
 hot_ops! {
     /// Reduces `h` over all ranks of the group, in place and in rank order: 0 sum, 1 avg, 2 max, 3 min, 4 product.
     allReduce(group: u32, h: u32, op: u32, label: u32) -> u32 throws Failure {
-        let request = Request::AllReduce { data: kept("allReduce", group, h)?, op: reduction(op)? };
+        let request = Request::AllReduce { data: span("allReduce", h)?, op: reduction(op)? };
         submit("allReduce", group, request, label)
     }
 
     /// Reduces `h` over all ranks of the group, in rank order, into `h` of group rank `root`; the others keep theirs.
     reduceToRoot(group: u32, h: u32, op: u32, root: u32, label: u32) -> u32 throws Failure {
-        let request = Request::Reduce { data: kept("reduce", group, h)?, op: reduction(op)?, root: root as usize };
+        let request = Request::Reduce { data: span("reduce", h)?, op: reduction(op)?, root: root as usize };
         submit("reduce", group, request, label)
     }
 
@@ -120,7 +119,7 @@ hot_ops! {
 
     /// Copies `h` of group rank `root` into `h` of the others.
     broadcast(group: u32, h: u32, root: u32, label: u32) -> u32 throws Failure {
-        let request = Request::Broadcast { data: kept("broadcast", group, h)?, root: root as usize };
+        let request = Request::Broadcast { data: span("broadcast", h)?, root: root as usize };
         submit("broadcast", group, request, label)
     }
 
@@ -155,10 +154,11 @@ hot_ops! {
         submit("barrier", group, Request::Barrier, label)
     }
 
-    /// Blocks until work has ended, and ends its handle. `timeoutMs` counts from now; 0 keeps the limit of the world.
+    /// Blocks until work has ended, and ends its handle; on a device only until all ranks have come: its operations wait for the rest.
+    /// `timeoutMs` counts from now; 0 keeps the limit of the world.
     workWait(work: u32, timeout_ms: f64) -> () throws Failure {
         let limit = if timeout_ms > 0.0 { Some(milliseconds(timeout_ms)) } else { None };
-        Ok(take("workWait", work)?.wait(limit)?)
+        Ok(take("workWait", work)?.lead(Stream::Compute, limit)?)
     }
 
     /// Whether work has ended, well or not.
