@@ -182,6 +182,9 @@ export declare function internLabel(label: string): number
 /** The failure that this thread was told of last. */
 export declare function lastFailure(): WorldFailure | null
 
+/** From now on this process leads a process group in the session that it is in. */
+export declare function leadProcessGroup(): void
+
 /** The counters of native memory. */
 export declare function memoryStats(): MemoryStats
 

@@ -795,6 +795,7 @@ module.exports.groupOpen = nativeBinding.groupOpen
 module.exports.installSignalHandlers = nativeBinding.installSignalHandlers
 module.exports.internLabel = nativeBinding.internLabel
 module.exports.lastFailure = nativeBinding.lastFailure
+module.exports.leadProcessGroup = nativeBinding.leadProcessGroup
 module.exports.memoryStats = nativeBinding.memoryStats
 module.exports.moments = nativeBinding.moments
 module.exports.mpiDoctor = nativeBinding.mpiDoctor

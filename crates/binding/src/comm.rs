@@ -139,6 +139,12 @@ pub fn clear_stop() {
     signals::clear_stop();
 }
 
+/// From now on this process leads a process group in the session that it is in.
+#[napi(catch_unwind)]
+pub fn lead_process_group() -> napi::Result<(), String> {
+    Ok(signals::lead_process_group().map_err(Failure::from)?)
+}
+
 /// From now on this process is killed when its parent ends; an error when the parent, whose process id may be passed, has ended.
 #[napi(catch_unwind)]
 pub fn die_with_parent(parent: Option<u32>) -> napi::Result<(), String> {

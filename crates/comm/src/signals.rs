@@ -1,4 +1,4 @@
-//! Signals set a flag, so that the step under way can finish; a second one ends the process at once.
+//! Signals set a flag, so that the step under way can finish; a second one ends the process at once. Process groups, to which they are sent.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -46,4 +46,23 @@ pub fn install_signal_handlers() -> Result<(), String> {
 #[cfg(not(unix))]
 pub fn install_signal_handlers() -> Result<(), String> {
     Err("installSignalHandlers: this system has no POSIX signals. Stop the program by its own means.".into())
+}
+
+/// From now on this process leads a process group, so that what it starts ends with it. It stays in its session, since Linux divides cores
+/// among sessions first: a thread that offers its core (`sched_yield`) offers it to threads of its own session only.
+#[cfg(unix)]
+pub fn lead_process_group() -> Result<(), String> {
+    // SAFETY: neither call touches memory.
+    let (status, group, process) = unsafe { (libc::setpgid(0, 0), libc::getpgrp(), libc::getpid()) };
+    // Who leads a session is refused, and leads a group already.
+    if status == 0 || group == process {
+        return Ok(());
+    }
+    Err(format!("leadProcessGroup: the system refused: {}. Run without it.", std::io::Error::last_os_error()))
+}
+
+/// Nothing: this system ends processes one by one.
+#[cfg(not(unix))]
+pub fn lead_process_group() -> Result<(), String> {
+    Ok(())
 }

@@ -74,6 +74,18 @@ describe('megatron-ts run', () => {
     expect(pidsIn(stdout).filter(isRunning)).toEqual([]);
   });
 
+  it.runIf(process.platform === 'linux')(
+    'lets ranks lead groups in its own session, whose processes offer cores to each other',
+    async () => {
+      const stat = readFileSync('/proc/self/stat', 'utf8');
+      const session = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[3] ?? '';
+      const { stdout } = await start(['run', '--ranks', '2', program('group.mjs')]).ended;
+      const lines = stdout.trimEnd().split('\n').sort();
+      const expected = [0, 1].flatMap((rank) => ['child', 'rank'].map((who) => `[rank ${rank}] ${who}: leads true, session ${session}`));
+      expect(lines).toEqual(expected);
+    },
+  );
+
   it('leaves no rank behind when it is killed itself', async () => {
     const { child, sofar } = start(['run', '--ranks', '2', program('wait.mjs')]);
     await vi.waitFor(() => expect(pidsIn(sofar())).toHaveLength(2), { timeout: 20_000, interval: 20 });

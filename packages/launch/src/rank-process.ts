@@ -37,7 +37,11 @@ export interface RankEnd {
 /** Where a rank's output goes, as it comes. */
 export type OutputSink = (rank: number, stream: 'stdout' | 'stderr', chunk: string) => void;
 
-/** One running rank. Outside Windows it leads a process group of its own, so that what it starts ends with it. */
+/**
+ * One running rank. Outside Windows it leads a process group of its own, so that what it starts ends with it. It makes that group itself
+ * (`nodeFlags`): `detached` would put it into a session of its own, and Linux divides cores among sessions before it divides them among
+ * processes, so that ranks on few cores could not offer theirs to each other.
+ */
 export class RankProcess {
   readonly rank: number;
   /** The process, for its channel. */
@@ -54,7 +58,6 @@ export class RankProcess {
       env: { ...env, [reportVariable]: reportFile, [launcherVariable]: String(process.pid) },
       stdio: ['ignore', 'pipe', 'pipe', ...(channel ? (['ipc'] as const) : [])],
       serialization: 'advanced',
-      detached: process.platform !== 'win32',
     });
     for (const name of ['stdout', 'stderr'] as const) {
       this.child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
@@ -74,10 +77,9 @@ export class RankProcess {
   private killGroup(): void {
     const { pid } = this.child;
     if (pid === undefined) return;
-    if (process.platform === 'win32') {
-      this.child.kill('SIGKILL');
-      return;
-    }
+    // A rank that has just started has no group yet, and nothing to take along.
+    this.child.kill('SIGKILL');
+    if (process.platform === 'win32') return;
     try {
       process.kill(-pid, 'SIGKILL');
     } catch {
