@@ -1,7 +1,7 @@
 import { gatherToRoot, type ParallelContext, type ProcessGroup, recv, reduce, scatter, send } from '@megatron-ts/process-groups';
 import { type AnyTensor, type DType, dtypes, empty } from '@megatron-ts/tensor';
 import { inputOf, serialReduction, valuesIn } from '../serial-reference.ts';
-import { inputsOf, ops, type Verdict, Verdicts } from './against-reference.ts';
+import { inputsOf, opsOn, type Verdict, Verdicts } from './against-reference.ts';
 
 const width = 3;
 
@@ -13,10 +13,11 @@ interface Case {
 }
 
 /** reduce, gatherToRoot, scatter and messages between two ranks, for every root. */
-export function rootedOperations({ world }: ParallelContext): Verdict[] {
+export function rootedOperations(ctx: ParallelContext): Verdict[] {
+  const { world } = ctx;
   const verdicts = new Verdicts();
   const check = (given: Case) => {
-    checkReduce(verdicts, world, given);
+    checkReduce(verdicts, ctx, given);
     checkGather(verdicts, world, given);
     checkScatter(verdicts, world, given);
     checkMessage(verdicts, world, given);
@@ -31,10 +32,11 @@ function nameOf({ dtype, rows, root }: Case): string {
 }
 
 /** The others keep their values. */
-function checkReduce(verdicts: Verdicts, world: ProcessGroup, given: Case): void {
+function checkReduce(verdicts: Verdicts, ctx: ParallelContext, given: Case): void {
+  const { world } = ctx;
   const { dtype, rows, root } = given;
   const inputs = inputsOf(world, rows * width, dtype);
-  for (const op of rows === 1 ? ops : (['sum'] as const)) {
+  for (const op of rows === 1 ? opsOn(ctx, dtype) : (['sum'] as const)) {
     const expected = world.rank === root ? serialReduction(inputs, op, dtype) : (inputs[world.rank] ?? []);
     verdicts.expect(
       `reduce ${op} ${nameOf(given)}`,
