@@ -49,11 +49,14 @@ export interface Setting {
   /** What they are told to be. */
   readonly fake?: string;
   readonly model?: 'gpt' | 'llama-bf16';
+  /** Who computes attention. */
+  readonly attention?: 'auto' | 'cudnn' | 'kernel';
 }
 
 /** Runs the training in a process of its own. */
-export function train({ device, folder = '', fake = '', model = 'gpt' }: Setting): Training {
-  const env = { MEGATRON_DEVICE: device, MEGATRON_CUDA_LIBS: folder, MEGATRON_CACHE: join(folder, 'cache'), MEGATRON_FAKE_CUDA: fake };
+export function train({ device, folder = '', fake = '', model = 'gpt', attention = 'auto' }: Setting): Training {
+  const libraries = { MEGATRON_CUDA_LIBS: folder, MEGATRON_CACHE: join(folder, 'cache'), MEGATRON_FAKE_CUDA: fake };
+  const env = { MEGATRON_DEVICE: device, MEGATRON_ATTENTION: attention, ...libraries };
   const program = fileURLToPath(new URL('./programs/train.ts', import.meta.url));
   const args = ['--conditions=@megatron-ts/source', '--import', 'tsx', program, model];
   return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, ...env } })) as Training;

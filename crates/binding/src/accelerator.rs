@@ -30,6 +30,10 @@ pub struct DeviceStats {
     pub launches: f64,
     /// Matrix products.
     pub products: f64,
+    /// Passes of attention that cuDNN was asked for, forward and backward.
+    pub cudnn_attentions: f64,
+    /// Why the last of the other passes was left to our kernels; absent where none was.
+    pub why_kernels: Option<String>,
     /// Tensors and numbers that were copied to the host: where the host waits for the device.
     pub reads: f64,
     /// How often the host had to wait.
@@ -97,6 +101,8 @@ pub fn device_stats() -> Result<Option<DeviceStats>, Error<String>> {
         cached_bytes: on.cached_bytes().map_err(thrown)? as f64,
         launches: stats.launches as f64,
         products: stats.products as f64,
+        cudnn_attentions: stats.cudnn_attentions as f64,
+        why_kernels: stats.why_kernels,
         reads: stats.reads as f64,
         synchronizations: stats.synchronizations as f64,
     }))

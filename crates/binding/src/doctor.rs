@@ -42,6 +42,8 @@ pub struct CudaDiagnosis {
     pub libraries: Vec<CudaLibrary>,
     /// The devices; none when the driver does not tell.
     pub devices: Vec<CudaDevice>,
+    /// Who computes attention on a device, and why not another.
+    pub attention: String,
     /// Why the device that was asked for cannot be used; absent when it can.
     pub refusal: Option<String>,
 }
@@ -94,6 +96,7 @@ pub fn cuda_doctor(device: u32) -> CudaDiagnosis {
     let found = cuda::doctor(&Environment::of_process());
     CudaDiagnosis {
         refusal: found.refusal(device as usize),
+        attention: found.attention.unwrap_or_else(|error| error.message),
         libraries: found.libraries.iter().map(CudaLibrary::from).collect(),
         devices: found.devices.unwrap_or_default().into_iter().map(CudaDevice::from).collect(),
     }

@@ -17,6 +17,8 @@ pub enum Code {
     Refused,
     /// cuBLASLt failed, or has no algorithm.
     Product,
+    /// cuDNN failed.
+    Attention,
     /// NCCL failed, or not all ranks came.
     Collective,
     /// The driver refused a call.

@@ -1,6 +1,7 @@
 //! CUDA, found at run time: the libraries, the devices, streams and memory of one of them, and the compiler for its kernels.
 //! No type of CUDA's own leaves this crate.
 
+mod attention;
 mod compile;
 mod doctor;
 mod driver;
@@ -12,6 +13,9 @@ mod memory;
 mod nccl;
 mod work;
 
+pub use attention::{
+    AttentionInputs, AttentionOutputs, AttentionSaved, AttentionSetting, AttentionShape, Dnn, Outcome, Pass, plan_without_device,
+};
 pub use compile::{Cache, Compiled, Compiler, Source};
 pub use doctor::{DeviceReport, Diagnosis, doctor};
 pub use driver::{Argument, Device, Event, Kernel, Launch, Module, Stream, Toolkit};

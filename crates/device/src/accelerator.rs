@@ -1,5 +1,6 @@
 //! A device with what operations need beside it: compiled kernels, matrix products, and what kernels refused.
 
+use crate::attentions::Attentions;
 use crate::loaded::Loaded;
 use crate::refusals::Refusals;
 use cuda::{Blas, Cache, Choice, Compiler, Device, Environment, PoolStats, Stream, Toolkit};
@@ -13,19 +14,24 @@ pub struct Accelerator {
     compiler: Compiler,
     loaded: Mutex<HashMap<(&'static str, &'static str), Arc<Loaded>>>,
     blas: OnceLock<Blas>,
+    pub(crate) attentions: Attentions,
     pub(crate) refusals: Refusals,
     pub(crate) launches: AtomicU64,
     pub(crate) reads: AtomicU64,
 }
 
 /// What a device was asked for since it was opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Stats {
     pub memory: PoolStats,
     /// Kernels launched; products are counted apart.
     pub launches: u64,
     /// Matrix products.
     pub products: u64,
+    /// Passes of attention that cuDNN was asked for, forward and backward.
+    pub cudnn_attentions: u64,
+    /// Why the last of the other passes was left to our kernels.
+    pub why_kernels: Option<String>,
     /// Tensors and numbers that were copied to the host: the only points at which the host waits.
     pub reads: u64,
     /// How often the host had to wait.
@@ -63,9 +69,11 @@ impl Accelerator {
         let toolkit = Toolkit::find(environment).map_err(told)?;
         let device = Device::open(&toolkit, index).map_err(told)?;
         let compiler = Compiler::new(&device, Cache::of(environment));
+        let attentions = Attentions::new(environment, &device)?;
         let refusals = Refusals::new(&device)?;
         let (launches, reads) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Arc::new(Accelerator { device, compiler, loaded: Mutex::default(), blas: OnceLock::new(), refusals, launches, reads }))
+        let (loaded, blas) = (Mutex::default(), OnceLock::new());
+        Ok(Arc::new(Accelerator { device, compiler, loaded, blas, attentions, refusals, launches, reads }))
     }
 
     /// The device itself.
@@ -80,7 +88,10 @@ impl Accelerator {
 
     /// What it was asked for.
     pub fn stats(&self) -> Result<Stats, String> {
+        let (cudnn_attentions, why_kernels) = self.attentions.stats();
         Ok(Stats {
+            cudnn_attentions,
+            why_kernels,
             memory: self.device.memory_stats().map_err(told)?,
             launches: self.launches.load(Relaxed),
             products: self.blas.get().map_or(0, Blas::runs),

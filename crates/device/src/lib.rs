@@ -2,6 +2,7 @@
 //! stands beside the CPU's version in the crate `kernels`; how the driver is asked, in `cuda`.
 
 mod accelerator;
+mod attentions;
 mod launch;
 mod loaded;
 mod memory;

@@ -15,9 +15,11 @@
 mod arguments;
 mod control;
 mod cublaslt;
+mod cudnn;
 mod device;
 mod event;
 mod graph;
+mod half;
 #[cfg(target_os = "linux")]
 mod host;
 mod launch;

@@ -47,8 +47,11 @@ pub struct State {
     pub capture: Option<Capture>,
     pub graphs: HashMap<usize, Graph>,
     pub pinned: HashMap<usize, usize>,
-    /// Descriptors of cuBLASLt that live.
+    /// Descriptors of cuBLASLt or cuDNN that live.
     pub descriptors: usize,
+    /// What cuDNN says of its last error, and the stream of its handle.
+    pub words: String,
+    pub stream_of_handle: usize,
     /// What NCCL remembers.
     pub played: Played,
 }

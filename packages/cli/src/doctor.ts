@@ -23,7 +23,7 @@ export function doctor(args: readonly string[]): Promise<number> {
   }
   const device = askedDevice();
   const cuda = native.cudaDoctor(device.index);
-  process.stdout.write(`${doctorTable([...machineRows(), ...cuda.libraries.map(libraryRow), ...cuda.devices.map(deviceRow)])}\n`);
+  process.stdout.write(`${doctorTable([...machineRows(), ...cuda.libraries.map(libraryRow), ...cuda.devices.map(deviceRow), ...attentionRows(cuda)])}\n`);
   if (device.kind === 'cuda' && cuda.refusal !== undefined) {
     process.stderr.write(`megatron-ts doctor: ${cuda.refusal}\n`);
     return Promise.resolve(1);
@@ -66,6 +66,11 @@ function libraryRow({ name, isNeeded, state, version, path, refusal }: native.Cu
 
 function deviceRow({ index, name, memoryBytes, computeCapability }: native.CudaDevice): DoctorRow {
   return { name: `cuda:${index}`, state: 'found', details: `${name}, ${gibibytes(memoryBytes)}, compute capability ${computeCapability}` };
+}
+
+/** Who computes attention, where there is a device. */
+function attentionRows({ devices, attention }: native.CudaDiagnosis): DoctorRow[] {
+  return devices.length === 0 ? [] : [{ name: 'attention', state: 'found', details: attention }];
 }
 
 function gibibytes(bytes: number): string {

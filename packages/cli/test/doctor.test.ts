@@ -63,6 +63,7 @@ describe.runIf(isLinux)('megatron-ts doctor with a fake driver', () => {
       `NCCL  found  2.28.9 ${folder}/libnccl.so.2`,
       'cuda:0  found  Fake device 0, 80.0 GiB, compute capability 9.0',
       'cuda:1  found  Fake device 1, 80.0 GiB, compute capability 9.0',
+      'attention  found  cuDNN 9.19.0, with gradients that are summed in one order; our kernels for the rest',
       '',
       'Device cuda:1 can be used; several ranks need NCCL beside it.',
       '',

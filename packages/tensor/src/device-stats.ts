@@ -19,6 +19,10 @@ export interface DeviceStats {
   readonly launches: number;
   /** Matrix products. */
   readonly products: number;
+  /** Passes of attention, forward and backward, that cuDNN was asked for. */
+  readonly cudnnAttentions: number;
+  /** Why the last of the other passes was left to our kernels; absent where none was. */
+  readonly whyKernels?: string | undefined;
   /** Tensors and numbers that were copied to the host: the only points at which it waits for the device. */
   readonly reads: number;
   /** How often the host had to wait. */
@@ -30,6 +34,8 @@ export function deviceStats(): DeviceStats | undefined {
   flushReleases();
   const stats = engine.deviceStats();
   if (stats === null) return undefined;
-  const { name, liveBytes, peakBytes, liveBlocks, allocations, cachedBytes, launches, products, reads, synchronizations } = stats;
-  return { name, liveBytes, peakBytes, liveBlocks, allocations, cachedBytes, launches, products, reads, synchronizations };
+  const { name, liveBytes, peakBytes, liveBlocks, allocations, cachedBytes, launches, products, cudnnAttentions, whyKernels } = stats;
+  const { reads, synchronizations } = stats;
+  const asked = { launches, products, cudnnAttentions, whyKernels, reads, synchronizations };
+  return { name, liveBytes, peakBytes, liveBlocks, allocations, cachedBytes, ...asked };
 }

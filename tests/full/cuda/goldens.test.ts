@@ -24,7 +24,8 @@ describe.runIf(process.platform === 'linux')('operations launched on a fake devi
   beforeAll(() => {
     machine = fakeMachine();
     const { folder } = machine;
-    Object.assign(process.env, { MEGATRON_CUDA_LIBS: folder, MEGATRON_CACHE: `${folder}/cache`, MEGATRON_FAKE_CUDA: `run=${hostKernels}` });
+    const fake = { MEGATRON_CUDA_LIBS: folder, MEGATRON_CACHE: `${folder}/cache`, MEGATRON_FAKE_CUDA: `run=${hostKernels}` };
+    Object.assign(process.env, fake, { MEGATRON_ATTENTION: 'kernel' });
     engine.useDevice(0);
   });
   afterAll(() => {

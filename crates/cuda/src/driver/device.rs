@@ -80,6 +80,11 @@ impl Device {
         &self.0.report
     }
 
+    /// Whether cuDNN is there, or why not.
+    pub fn has_dnn(&self) -> Result<(), Error> {
+        self.0.toolkit.dnn().map(|_| ())
+    }
+
     /// NCCL, or why it is not there.
     pub fn nccl(&self) -> Result<&Nccl, Error> {
         self.0.toolkit.nccl()

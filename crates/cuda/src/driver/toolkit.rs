@@ -2,6 +2,7 @@
 
 use super::calls::Calls;
 use super::devices;
+use crate::attention;
 use crate::compile::Nvrtc;
 use crate::doctor::DeviceReport;
 use crate::error::{Code, Error};
@@ -10,11 +11,12 @@ use crate::matmul;
 use crate::nccl::Nccl;
 use std::sync::Arc;
 
-/// The driver, NVRTC, cuBLASLt and, where it is there, NCCL; what they need is open beside them.
+/// The driver, NVRTC, cuBLASLt and, where they are there, cuDNN and NCCL; what they need is open beside them.
 pub struct Toolkit {
     pub(crate) calls: Calls,
     pub(crate) nvrtc: Nvrtc,
     pub(crate) blas: Arc<matmul::Calls>,
+    dnn: Result<Arc<attention::Calls>, Error>,
     nccl: Result<Nccl, Error>,
 }
 
@@ -28,9 +30,16 @@ impl Toolkit {
         let calls = Calls::find(opened(&found, Kind::Driver)?)?;
         let nvrtc = Nvrtc::of(opened(&found, Kind::Nvrtc)?)?;
         let blas = Arc::new(matmul::Calls::find(opened(&found, Kind::CublasLt)?)?);
+        let dnn = found.with_version(Kind::Cudnn).map_err(|refusal| Error::new(Code::Library, refusal));
+        let dnn = dnn.and_then(|(library, _)| attention::Calls::find(library)).map(Arc::new);
         let nccl = found.with_version(Kind::Nccl).map_err(|refusal| Error::new(Code::Library, refusal));
         let nccl = nccl.and_then(|(library, version)| Nccl::of(library, version));
-        Ok(Arc::new(Toolkit { calls, nvrtc, blas, nccl }))
+        Ok(Arc::new(Toolkit { calls, nvrtc, blas, dnn, nccl }))
+    }
+
+    /// cuDNN, or why it is not there.
+    pub(crate) fn dnn(&self) -> Result<&Arc<attention::Calls>, Error> {
+        self.dnn.as_ref().map_err(Clone::clone)
     }
 
     /// NCCL, or why it is not there.

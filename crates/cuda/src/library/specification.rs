@@ -81,7 +81,8 @@ pub(crate) fn specification(kind: Kind, nvrtc: Option<Version>) -> Specification
         }
         Kind::Cudnn => {
             let version = VersionCall::Returned("cudnnGetVersion");
-            ("cuDNN", "libcudnn.so", "9", &["10", "8"], version, Version::new(9, 11), "Install the Python package nvidia-cudnn-cu13")
+            // Older ones want the keys of a backward pass padded to multiples of 128.
+            ("cuDNN", "libcudnn.so", "9", &["10", "8"], version, Version::new(9, 18), "Install the Python package nvidia-cudnn-cu13")
         }
         Kind::Nccl => {
             let version = VersionCall::Written("ncclGetVersion");

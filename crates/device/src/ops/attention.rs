@@ -1,7 +1,8 @@
-//! Attention and its gradients: on tensor cores where the elements have 16 bits, else in plain f32 arithmetic, which is also what f32 is
+//! Attention and its gradients: by cuDNN where it is there and does it, else by our kernels: on tensor cores where the elements have 16 bits, else in plain f32 arithmetic, which is also what f32 is
 //! multiplied in where the CPU would be allowed to round to bf16.
 
 use super::expect::{expect, expect_optional};
+use super::fused_attention;
 use crate::accelerator::Accelerator;
 use crate::launch::{Argument, Call};
 use crate::memory::{from_element, memory, optional};
@@ -122,6 +123,9 @@ pub fn attention(on: &Arc<Accelerator>, inputs: &Inputs, shape: &Attention) -> R
     let plan = Plan::new(on, "attention", inputs, shape)?;
     let Attention { queries, batch, heads, head_dim, .. } = *shape;
     let (out, lse) = (on.empty(inputs.q.dtype(), queries * batch * heads * head_dim)?, on.empty(DType::F32, batch * heads * queries)?);
+    if fused_attention::forward(on, inputs, shape, [&out, &lse])? {
+        return Ok([out, lse]);
+    }
     let mut arguments = plan.held();
     arguments.extend(parts(shape, &inputs.q, inputs.kv.as_ref()));
     arguments.extend([memory(&out), memory(&lse)]);
@@ -155,12 +159,15 @@ pub fn attention_backward(
     if wants_bias && inputs.bias.is_none() {
         return Err(format!("{op}: the gradient of a bias is wanted that is not there. Pass the bias."));
     }
+    let (q, kv) = (on.empty(dtype, inputs.q.len())?, inputs.kv.as_ref().map(|kv| on.empty(dtype, kv.len())).transpose()?);
+    let mut made = Gradients { q, kv, bias: None };
+    if fused_attention::backward(on, inputs, saved, shape, &made)? {
+        return Ok(made);
+    }
     let delta = on.scratch(DType::F32, lse.len())?;
     let extents = [queries, batch, heads];
     plan.launch("attention_plain", "attention_delta", &extents, &[plan.told(), memory(out), memory(grad), memory(&delta)])?;
-    let q = on.empty(dtype, inputs.q.len())?;
-    let kv = inputs.kv.as_ref().map(|kv| on.empty(dtype, kv.len())).transpose()?;
-    let [dq, dk, dv] = parts(shape, &q, kv.as_ref());
+    let [dq, dk, dv] = parts(shape, &made.q, made.kv.as_ref());
     let saved = || {
         let mut arguments = plan.held();
         arguments.extend(parts(shape, &inputs.q, inputs.kv.as_ref()));
@@ -173,11 +180,10 @@ pub fn attention_backward(
     };
     plan.launch(plan.unit(), names[0], &extents, &saved().into_iter().chain([dq]).collect::<Vec<_>>())?;
     plan.launch(plan.unit(), names[1], &[keys, batch, key_heads], &saved().into_iter().chain([dk, dv]).collect::<Vec<_>>())?;
-    let mut bias = None;
     if wants_bias {
-        let made = bias.insert(on.empty(DType::F32, heads * queries * keys)?);
-        let arguments: Vec<Argument> = saved().into_iter().chain([memory(made)]).collect();
+        let bias = made.bias.insert(on.empty(DType::F32, heads * queries * keys)?);
+        let arguments: Vec<Argument> = saved().into_iter().chain([memory(bias)]).collect();
         plan.launch(plan.unit(), "attention_plain_backward_bias", &[queries, heads], &arguments)?;
     }
-    Ok(Gradients { q, kv, bias })
+    Ok(made)
 }

@@ -16,6 +16,7 @@ pub mod embedding;
 mod expect;
 pub mod fill;
 pub mod first_outside;
+mod fused_attention;
 pub mod gather;
 mod indices;
 pub mod non_finite;

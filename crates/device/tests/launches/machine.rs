@@ -20,19 +20,26 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Machine {
+        Machine::with(&[], &[]).unwrap()
+    }
+
+    /// With more libraries than are needed, each told what to be, and variables of the environment.
+    pub fn with(libraries: &[(&str, &str)], variables: &[(&str, &str)]) -> Result<Machine, String> {
         static FOLDERS: AtomicUsize = AtomicUsize::new(0);
         let folder = env::temp_dir().join(format!("megatron-device-{}-{}", process::id(), FOLDERS.fetch_add(1, Relaxed)));
         fs::create_dir_all(&folder).unwrap();
         let built = env::current_exe().unwrap().with_file_name("libmegatron_fake_cuda.so");
-        NEEDED.into_iter().for_each(|name| _ = fs::copy(&built, folder.join(name)).unwrap());
+        NEEDED.into_iter().chain(libraries.iter().map(|(name, _)| *name)).for_each(|name| _ = fs::copy(&built, folder.join(name)).unwrap());
+        libraries.iter().for_each(|(name, words)| control(&folder.join(name), words));
         let machine_at = |folder: &Path| {
             let text = folder.to_str().unwrap();
-            Accelerator::open(&cuda::Environment::only(&[("MEGATRON_CUDA_LIBS", text), ("MEGATRON_CACHE", text)]), 0)
+            let own = [("MEGATRON_CUDA_LIBS", text), ("MEGATRON_CACHE", text)];
+            Accelerator::open(&cuda::Environment::only(&[&own, variables].concat()), 0)
         };
         control(&folder.join(DRIVER), "arguments=1");
-        let machine = Machine { on: machine_at(&folder).unwrap(), folder };
+        let machine = Machine { on: machine_at(&folder)?, folder };
         machine.forget();
-        machine
+        Ok(machine)
     }
 
     /// Another device of the same libraries.
@@ -44,6 +51,16 @@ impl Machine {
 
     pub fn tell(&self, words: &str) {
         control(&self.folder.join(DRIVER), words);
+    }
+
+    /// Tells another library what to be.
+    pub fn tell_library(&self, library: &str, words: &str) {
+        control(&self.folder.join(library), words);
+    }
+
+    /// What another library was asked for.
+    pub fn log_of_library(&self, library: &str) -> Vec<String> {
+        log(&self.folder.join(library))
     }
 
     /// Forgets what was asked so far.

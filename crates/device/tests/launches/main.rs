@@ -5,6 +5,7 @@
 extern crate megatron_device as device;
 
 mod attention;
+mod attention_by_cudnn;
 mod elements;
 mod machine;
 mod memory;

@@ -1,8 +1,8 @@
 //! The functions that move data, and what they do on memory, which is the host's.
 
 use super::group::submit;
-use super::half;
 use super::world::{Call, Kind};
+use crate::half;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 

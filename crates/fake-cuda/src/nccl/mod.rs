@@ -5,7 +5,6 @@ mod apart;
 mod collectives;
 mod communicators;
 mod group;
-mod half;
 mod memory;
 mod world;
 
