@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { attentionSides, settingsOf, suffixOf } from './attention-sides.ts';
 import type { Deviation } from './deviation.ts';
 import { type ComparedOp, comparedOps, fullShapes, tinyShapes } from './op-list.ts';
 import type { Part } from './part.ts';
@@ -13,10 +14,13 @@ const tolerances = { f32: 2e-5, bf16: 2 ** -6 };
 
 const limitMs = 90_000;
 
+/** What was found, and what the device was asked for since it was opened. */
+type Found = Deviation & { readonly launches: number; readonly cudnnAttentions: number };
+
 /** Part 2: each operation on the device beside the CPU engine, and beside PyTorch where it has the same. */
 export async function ops(part: Part): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'gpu-pack-'));
-  const [worker, peer] = [part.ours('ops-worker.js'), part.peer('gpu_ops.py')];
+  const [workers, peer] = [attentionSides(part), part.peer('gpu_ops.py')];
   const closeness = (found: Deviation, dtype: 'f32' | 'bf16') => {
     const { maxAbs, maxRel, largest, numel, notFinite } = found;
     return {
@@ -35,17 +39,21 @@ export async function ops(part: Part): Promise<void> {
       for (const dtype of compared.isFixed === true ? (['f32'] as const) : (['f32', 'bf16'] as const)) {
         const setting = { op: compared.op, sizes: compared.sizes, dtype, withBackward: compared.hasBackward };
         const told = { op: compared.op, dtype, withBackward: compared.hasBackward };
-        await part.row(`${nameOf(compared)} ${dtype} / CPU`, async () => {
-          const found = await worker.ask<Deviation & { launches: number }>({ do: 'compare', setting }, limit());
-          return { ...told, beside: 'cpu', ...closeness(found, dtype), launches: found.launches };
-        });
-        if (!compared.hasPeer) continue;
-        await part.row(`${nameOf(compared)} ${dtype} / PyTorch`, async () => {
-          const file = join(folder, 'values');
-          const { lengths, device } = await peer.ask<{ lengths: number[]; device: string }>({ do: 'values', setting, file }, limit());
-          const found = await worker.ask<Deviation>({ do: 'compare', setting, file, lengths }, limit());
-          return { ...told, beside: `PyTorch on ${device}`, ...closeness(found, dtype) };
-        });
+        for (const attention of settingsOf(setting)) {
+          const [worker, name] = [workers[attention], `${nameOf(compared)} ${dtype}${suffixOf(attention)}`];
+          await part.row(`${name} / CPU`, async () => {
+            const found = await worker.ask<Found>({ do: 'compare', setting }, limit());
+            const { launches, cudnnAttentions } = found;
+            return { ...told, beside: 'cpu', ...closeness(found, dtype), launches, ...(attention === 'kernel' ? {} : { cudnnAttentions }) };
+          });
+          if (!compared.hasPeer) continue;
+          await part.row(`${name} / PyTorch`, async () => {
+            const file = join(folder, 'values');
+            const { lengths, device } = await peer.ask<{ lengths: number[]; device: string }>({ do: 'values', setting, file }, limit());
+            const found = await worker.ask<Deviation>({ do: 'compare', setting, file, lengths }, limit());
+            return { ...told, beside: `PyTorch on ${device}`, ...closeness(found, dtype) };
+          });
+        }
       }
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -37,17 +37,20 @@ function valuesIn(file: string, lengths: readonly number[]): Float32Array[] {
   });
 }
 
-function launched(): number {
+/** What the device was asked for so far. */
+function asked(): { launches: number; cudnnAttentions: number } {
   const stats = engine.deviceStats();
-  return stats === null ? 0 : stats.launches + stats.products;
+  return stats === null
+    ? { launches: 0, cudnnAttentions: 0 }
+    : { launches: stats.launches + stats.products, cudnnAttentions: stats.cudnnAttentions };
 }
 
 await answer({
   compare: ({ setting, file, lengths = [] }: Compare) => {
     const there = valuesOn('device', setting);
-    const launches = launched();
+    const done = asked();
     const others = file === undefined ? valuesOn('cpu', setting) : valuesIn(file, lengths);
-    return { ...deviation(there, others), launches };
+    return { ...deviation(there, others), ...done };
   },
   once: ({ setting }: Compare) => {
     engine.useDevice(deviceIndex);
@@ -67,5 +70,5 @@ await answer({
     return {};
   },
   doctor: () => engine.cudaDoctor(deviceIndex),
-  turn: () => ({ us: prepared?.turn() ?? Number.NaN }),
+  turn: () => ({ us: prepared?.turn() ?? Number.NaN, whyKernels: engine.deviceStats()?.whyKernels }),
 });

@@ -29,7 +29,7 @@ async function checked(part: Part, { program, tool, untilLeft }: { program: stri
   const folder = mkdtempSync(join(tmpdir(), 'gpu-pack-'));
   const log = join(folder, 'log');
   const args = ['--tool', tool, '--log-file', log, process.execPath, here('ops-worker.js')];
-  const side = part.keep(new Side(program, { args }));
+  const side = part.keep(new Side(program, { args, env: { MEGATRON_ATTENTION: 'kernel' } }));
   const [done, refused, left]: [string[], string[], string[]] = [[], [], []];
   try {
     for (const { op, label = '', sizes, hasBackward, isFixed } of comparedOps(part.settings.isTiny ? tinyShapes : smallShapes))

@@ -1,3 +1,4 @@
+import { attentionSides, settingsOf, suffixOf } from './attention-sides.ts';
 import { middle } from './curves-part.ts';
 import type { Part } from './part.ts';
 import type { Side } from './side.ts';
@@ -9,26 +10,29 @@ interface Times {
   readonly peer: readonly number[];
   /** Why there are no times of the peer. */
   readonly peerError?: string;
+  /** Why an attention was left to our kernels, where cuDNN was to compute it. */
+  readonly whyKernels?: string;
 }
 
 /** Part 5: how fast operations are beside PyTorch, and which share of a copy's bandwidth they have. */
 export async function speed(part: Part): Promise<void> {
   const { isTiny } = part.settings;
   const [scale, rounds] = isTiny ? [256, 1] : [1, 5];
-  const [worker, peer] = [part.ours('ops-worker.js'), part.peer('gpu_ops.py')];
+  const [workers, peer] = [attentionSides(part), part.peer('gpu_ops.py')];
   let copy = Number.NaN;
   const copied = copyRow(scale);
   await part.row(copied.name, async () => {
-    const times = await timed(part, { op: copied, worker, peer, rounds });
+    const times = await timed(part, { op: copied, worker: workers.kernel, peer, rounds });
     const row = rowOf(copied, times);
     copy = row.gigabytesPerSecond ?? Number.NaN;
     return row;
   });
   for (const op of timedOps(scale))
-    await part.row(op.name, async () => {
-      const row = rowOf(op, await timed(part, { op, worker, peer, rounds }));
-      return row.gigabytesPerSecond === undefined ? row : { ...row, shareOfCopy: row.gigabytesPerSecond / copy };
-    });
+    for (const attention of settingsOf(op))
+      await part.row(`${op.name}${suffixOf(attention)}`, async () => {
+        const row = rowOf(op, await timed(part, { op, worker: workers[attention], peer, rounds }));
+        return row.gigabytesPerSecond === undefined ? row : { ...row, shareOfCopy: row.gigabytesPerSecond / copy };
+      });
 }
 
 interface Contest {
@@ -45,29 +49,39 @@ async function timed(part: Part, { op, worker, peer, rounds }: Contest): Promise
   const times = { ours: [] as number[], peer: [] as number[] };
   await worker.ask({ do: 'prepare', setting }, limit());
   let peerError = hasPeer ? undefined : 'PyTorch has no such operation.';
-  const turn = async (side: Side, into: number[]) => void into.push((await side.ask<{ us: number }>({ do: 'turn' }, limit())).us);
+  let whyKernels: string | undefined;
+  const turn = async (side: Side, into: number[]) => {
+    const told = await side.ask<{ us: number; whyKernels?: string }>({ do: 'turn' }, limit());
+    into.push(told.us);
+    return told.whyKernels;
+  };
   try {
     if (hasPeer) await peer.ask({ do: 'prepare', setting }, limit());
   } catch (cause) {
     peerError = (cause as Error).message;
   }
   for (let round = 0; round < rounds; round++) {
-    await turn(worker, times.ours);
+    whyKernels = await turn(worker, times.ours);
     if (peerError === undefined)
       await turn(peer, times.peer).catch((cause: unknown) => {
         peerError = (cause as Error).message;
       });
   }
-  return { ...times, ...(peerError === undefined ? {} : { peerError }) };
+  return {
+    ...times,
+    ...(peerError === undefined ? {} : { peerError }),
+    ...(name !== 'attention' || whyKernels === undefined ? {} : { whyKernels }),
+  };
 }
 
-function rowOf({ op, sizes, dtype, flops, bytes }: TimedOp, { ours, peer, peerError }: Times) {
+function rowOf({ op, sizes, dtype, flops, bytes }: TimedOp, { ours, peer, peerError, whyKernels }: Times) {
   const us = middle(ours);
   const peerUs = peer.length === 0 ? undefined : middle(peer);
   return {
     us,
     ...(peerUs === undefined ? {} : { peerUs, timesPeer: peerUs / us }),
     ...(peerError === undefined ? {} : { peerError }),
+    ...(whyKernels === undefined ? {} : { whyKernels }),
     ...(flops === undefined ? {} : { teraflops: flops / us / 1e6 }),
     ...(flops === undefined || peerUs === undefined ? {} : { peerTeraflops: flops / peerUs / 1e6 }),
     ...(bytes === undefined ? {} : { gigabytesPerSecond: bytes / us / 1e3 }),

@@ -45,6 +45,8 @@ export interface CudaDiagnosis {
   libraries: Array<CudaLibrary>
   /** The devices; none when the driver does not tell. */
   devices: Array<CudaDevice>
+  /** Who computes attention on a device, and why not another. */
+  attention: string
   /** Why the device that was asked for cannot be used; absent when it can. */
   refusal?: string
 }
@@ -106,6 +108,10 @@ export interface DeviceStats {
   launches: number
   /** Matrix products. */
   products: number
+  /** Passes of attention that cuDNN was asked for, forward and backward. */
+  cudnnAttentions: number
+  /** Why the last of the other passes was left to our kernels; absent where none was. */
+  whyKernels?: string
   /** Tensors and numbers that were copied to the host: where the host waits for the device. */
   reads: number
   /** How often the host had to wait. */

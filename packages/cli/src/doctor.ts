@@ -23,7 +23,9 @@ export function doctor(args: readonly string[]): Promise<number> {
   }
   const device = askedDevice();
   const cuda = native.cudaDoctor(device.index);
-  process.stdout.write(`${doctorTable([...machineRows(), ...cuda.libraries.map(libraryRow), ...cuda.devices.map(deviceRow), ...attentionRows(cuda)])}\n`);
+  process.stdout.write(
+    `${doctorTable([...machineRows(), ...cuda.libraries.map(libraryRow), ...cuda.devices.map(deviceRow), ...attentionRows(cuda)])}\n`,
+  );
   if (device.kind === 'cuda' && cuda.refusal !== undefined) {
     process.stderr.write(`megatron-ts doctor: ${cuda.refusal}\n`);
     return Promise.resolve(1);

@@ -9,7 +9,7 @@ const often = { limit: 2 ** -6, because: 'probabilities and their gradients are 
 const goldens = readGolden<GoldenCase[]>('ops-bf16.json').filter(({ op }) => op === 'selfAttention');
 
 /** Heads of 8 channels are cuDNN's, those of 4 are left to our kernels. */
-const isFused = ({ inputs, args }: GoldenCase): boolean => (inputs[0]?.shape[2] ?? 0) / (3 * Number(args.numHeads)) === 8;
+const isFused = ({ inputs, args }: GoldenCase): boolean => (inputs[0]?.shape[2] ?? 0) / (3 * Number(args['numHeads'])) === 8;
 
 /** The graphs that cuDNN is given, which a fake carries out operation by operation; what is left to our kernels runs on this machine's CPU. */
 describe.runIf(process.platform === 'linux')('attention by a fake cuDNN', () => {

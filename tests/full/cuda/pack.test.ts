@@ -68,6 +68,9 @@ describe.runIf(process.platform === 'linux' && process.arch === 'x64')('the GPU 
     const done = rows.filter(({ error }) => error === undefined);
     expect(done.filter((row) => row['isClose'] !== true)).toEqual([]);
     expect(beside('/ CPU').filter((row) => Number(row['launches']) > 0).length).toBeGreaterThan(150);
+    const byCudnn = done.filter((row) => Number(row['cudnnAttentions']) > 0).map(({ name }) => name);
+    expect(byCudnn).toContain('attention twice the channels bf16 by cuDNN / CPU');
+    expect(byCudnn).toContain('attention twice the channels bf16 by cuDNN in one order / CPU');
     // Tensor cores are not to be had: attention's other kernels are.
     const table = readFileSync(join(repository, 'crates', 'kernels', 'src', 'cuda', 'table.rs'), 'utf8');
     const units = [...table.matchAll(/^ {4}(\w+) in "/gm)].map(([, unit]) => unit).filter((unit) => unit !== 'attention');
