@@ -116,6 +116,8 @@ export interface DeviceStats {
   reads: number
   /** How often the host had to wait. */
   synchronizations: number
+  /** Graphs launched; what they consist of is counted once, when it is captured. */
+  graphLaunches: number
 }
 
 /** From now on this process is killed when its parent ends; an error when the parent, whose process id may be passed, has ended. */
@@ -442,6 +444,9 @@ export declare function embeddingBackward(index: number, grad: number, dst: numb
 /** One step of AdamW on any number of flat runs, in one pass. handles: p, g, m, v of each run; hypers: one tensor for each run, [lr, beta1, beta2, eps, weightDecay, biasCorrection1, biasCorrection2, gradScale, decoupled]; models: for each run a bf16 tensor that gets the new p rounded, or 0. */
 export declare function adamW(handles: Uint32Array, hypers: Uint32Array, models?: Uint32Array): void
 
+/** On a device, the numbers of a step of AdamW for all groups, as `adamW` takes them, into hyper (f32 [groups, 9]). limbs: the sum of squares of all gradients; choices (f32): the bits of a u32, the number of updates for which the first set is, then sets [groups, 9]; outcome (f64 [3]), kept from step to step: the norm, 1 where the step is left out, and how many updates were made. */
+export declare function adamWNumbers(limbs: number, maxNorm: number, choices: number, outcome: number, hyper: number): void
+
 /** silu(g) u (gate 0, SwiGLU) or gelu(g) u (gate 1, GeGLU, tanh form) of x + bias: x [rows, 2 * cols] with rows [g | u], bias [2 * cols] or 0 for none. */
 export declare function biasGated(gate: number, x: number, bias: number, rows: number, cols: number): number
 
@@ -531,3 +536,33 @@ export declare function workWait(work: number, timeoutMs: number): void
 
 /** Whether work has ended, well or not. */
 export declare function workDone(work: number): boolean
+
+/** A copy of `h` to the host for which nobody waits: as it is now, whatever is written to it later. A copy that `tells` also brings what kernels refused so far. End it by `readCopy` or `dropCopy`. */
+export declare function copyToHost(h: number, tells: boolean): number
+
+/** Whether a copy has arrived. */
+export declare function isCopied(copy: number): boolean
+
+/** The bytes of a copy into `out`, which has as many; waits for them where they are not there yet. The copy is ended. */
+export declare function readCopy(copy: number, out: Uint8Array): void
+
+/** Ends a copy that nobody reads. */
+export declare function dropCopy(copy: number): void
+
+/** What is asked of this thread's device from now on becomes part of a graph instead of being done, until `endCapture`. */
+export declare function beginCapture(): void
+
+/** Lets dropouts of the capture under way that are told this key read theirs from `place` (i32 [2]) at each launch. */
+export declare function captureKey(place: number, key0: number, key1: number): void
+
+/** The graph of what was captured; `launchGraph` asks for it. */
+export declare function endCapture(): number
+
+/** Gives the capture under way up, if there is one. */
+export declare function abandonCapture(): void
+
+/** Asks the device for all that a graph consists of. */
+export declare function launchGraph(graph: number): void
+
+/** Ends a graph. */
+export declare function dropGraph(graph: number): void

@@ -53,11 +53,60 @@ export interface Setting {
   readonly attention?: 'auto' | 'cudnn' | 'kernel';
 }
 
-/** Runs the training in a process of its own. */
-export function train({ device, folder = '', fake = '', model = 'gpt', attention = 'auto' }: Setting): Training {
+/** Runs a program on fake libraries in a process of its own; what it prints is JSON. */
+function play(name: string, { device, folder = '', fake = '', attention = 'auto' }: Setting, argument: string): unknown {
   const libraries = { MEGATRON_CUDA_LIBS: folder, MEGATRON_CACHE: join(folder, 'cache'), MEGATRON_FAKE_CUDA: fake };
   const env = { MEGATRON_DEVICE: device, MEGATRON_ATTENTION: attention, ...libraries };
-  const program = fileURLToPath(new URL('./programs/train.ts', import.meta.url));
-  const args = ['--conditions=@megatron-ts/source', '--import', 'tsx', program, model];
-  return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, ...env } })) as Training;
+  const program = fileURLToPath(new URL(`./programs/${name}.ts`, import.meta.url));
+  const args = ['--conditions=@megatron-ts/source', '--import', 'tsx', program, argument];
+  return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, ...env } }));
+}
+
+/** Runs the training in a process of its own. */
+export function train({ model = 'gpt', ...setting }: Setting): Training {
+  return play('train', setting, model) as Training;
+}
+
+/** What is told of a step. */
+interface Told {
+  readonly loss: number | null;
+  readonly gradNorm: number | null;
+  readonly lr: number;
+}
+
+/** What the program tells of one training in three ways. */
+export interface Capturing {
+  readonly isCaptured: boolean;
+  /** Steps one operation after the other, and steps that are captured. */
+  readonly asTheyAre: readonly Told[];
+  readonly captured: readonly Told[];
+  /** Losses of captured steps that were read a step later, and how often somebody had waited after each. */
+  readonly late: readonly (number | null)[];
+  readonly synchronizations: readonly number[];
+  /** Before the first step that is captured, after each, and when the capture was disposed. */
+  readonly unused: DeviceStats;
+  readonly stats: readonly DeviceStats[];
+  readonly disposed: DeviceStats;
+  /** All weights at the end, of the three models. */
+  readonly values: readonly (readonly (readonly number[])[])[];
+}
+
+/** Runs the program of captured steps. */
+export function capture({ dtype = 'f32', ...setting }: Omit<Setting, 'device' | 'model'> & { readonly dtype?: 'f32' | 'bf16' }): Capturing {
+  return play('capture', { device: 'cuda', ...setting }, dtype) as Capturing;
+}
+
+/** What the program tells of a training in which some gradients are not finite. */
+export interface Skipping {
+  /** Each step, looked at once it was over. */
+  readonly waited: readonly (Told & { readonly skipped: boolean })[];
+  /** Each step, looked at when all were over. */
+  readonly late: Skipping['waited'];
+  /** The weights at the end, in each way. */
+  readonly values: readonly (readonly number[])[];
+}
+
+/** Runs the program in which steps are left out. */
+export function skips(setting: Omit<Setting, 'model'>): Skipping {
+  return play('skips', setting, '') as Skipping;
 }

@@ -38,6 +38,8 @@ pub struct DeviceStats {
     pub reads: f64,
     /// How often the host had to wait.
     pub synchronizations: f64,
+    /// Graphs launched; what they consist of is counted once, when it is captured.
+    pub graph_launches: f64,
 }
 
 /// The error that JavaScript sees, with the same codes as raw operations give.
@@ -105,5 +107,6 @@ pub fn device_stats() -> Result<Option<DeviceStats>, Error<String>> {
         why_kernels: stats.why_kernels,
         reads: stats.reads as f64,
         synchronizations: stats.synchronizations as f64,
+        graph_launches: stats.graph_launches as f64,
     }))
 }

@@ -1,7 +1,7 @@
 //! Worlds, groups and work that this thread's JavaScript holds, and the exports around them.
 
 mod groups;
-mod table;
+pub(crate) mod table;
 mod worlds;
 
 use crate::hot_op::Failure;

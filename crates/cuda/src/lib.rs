@@ -20,7 +20,7 @@ pub use compile::{Cache, Compiled, Compiler, Source};
 pub use doctor::{DeviceReport, Diagnosis, doctor};
 pub use driver::{Argument, Device, Event, Kernel, Launch, Module, Stream, Toolkit};
 pub use error::{Code, Error};
-pub use graph::Graph;
+pub use graph::{Capture, Graph};
 pub use library::{Environment, LibraryReport, LibraryState, Version};
 pub use matmul::{Blas, Choice, Epilogue, Factor, Precision, Product, Target};
 pub use memory::{Block, Download, Part, PinnedStats, PoolStats};

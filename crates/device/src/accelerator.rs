@@ -1,6 +1,7 @@
 //! A device with what operations need beside it: compiled kernels, matrix products, and what kernels refused.
 
 use crate::attentions::Attentions;
+use crate::capture::Keys;
 use crate::loaded::Loaded;
 use crate::refusals::Refusals;
 use cuda::{Blas, Cache, Choice, Compiler, Device, Environment, PoolStats, Stream, Toolkit};
@@ -18,6 +19,8 @@ pub struct Accelerator {
     pub(crate) refusals: Refusals,
     pub(crate) launches: AtomicU64,
     pub(crate) reads: AtomicU64,
+    pub(crate) graph_launches: AtomicU64,
+    pub(crate) keys: Mutex<Keys>,
 }
 
 /// What a device was asked for since it was opened.
@@ -36,6 +39,8 @@ pub struct Stats {
     pub reads: u64,
     /// How often the host had to wait.
     pub synchronizations: u64,
+    /// Graphs launched; what they consist of is counted once, when it is captured.
+    pub graph_launches: u64,
 }
 
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,9 +76,18 @@ impl Accelerator {
         let compiler = Compiler::new(&device, Cache::of(environment));
         let attentions = Attentions::new(environment, &device)?;
         let refusals = Refusals::new(&device)?;
-        let (launches, reads) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (loaded, blas) = (Mutex::default(), OnceLock::new());
-        Ok(Arc::new(Accelerator { device, compiler, loaded, blas, attentions, refusals, launches, reads }))
+        Ok(Arc::new(Accelerator {
+            device,
+            compiler,
+            loaded: Mutex::default(),
+            blas: OnceLock::new(),
+            attentions,
+            refusals,
+            launches: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            graph_launches: AtomicU64::new(0),
+            keys: Mutex::default(),
+        }))
     }
 
     /// The device itself.
@@ -97,6 +111,7 @@ impl Accelerator {
             products: self.blas.get().map_or(0, Blas::runs),
             reads: self.reads.load(Relaxed),
             synchronizations: self.device.synchronizations(),
+            graph_launches: self.graph_launches.load(Relaxed),
         })
     }
 

@@ -3,6 +3,8 @@
 
 mod accelerator;
 mod attentions;
+mod capture;
+mod host_copy;
 mod launch;
 mod loaded;
 mod memory;
@@ -12,5 +14,7 @@ mod refusals;
 mod variants;
 
 pub use accelerator::{Accelerator, Stats};
+pub use capture::{Capture, Graph};
+pub use host_copy::HostCopy;
 pub use memory::part;
 pub use place::{accelerator_of, apart, common};

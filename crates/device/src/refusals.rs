@@ -48,6 +48,19 @@ impl Refusals {
         self.places.address() + of as u64 * size_of::<u64>() as u64
     }
 
+    /// Tells that kernels run again that may refuse.
+    pub fn arm(&self) {
+        self.is_armed.store(true, Relaxed);
+    }
+
+    /// Asks for what was refused so far, and leaves it to others to ask too.
+    pub fn peek(&self) -> Result<Option<Download>, String> {
+        if !self.is_armed.load(Relaxed) {
+            return Ok(None);
+        }
+        self.places.download(STREAM, 0, COUNT * size_of::<u64>()).map(Some).map_err(told)
+    }
+
     /// Asks for what was refused, where there is something to ask for.
     pub fn download(&self, device: &Device) -> Result<Option<Download>, String> {
         if !self.is_armed.swap(false, Relaxed) {

@@ -19,6 +19,18 @@ enum Kind {
     Memory,
 }
 
+impl Kind {
+    fn bytes(self) -> usize {
+        match self {
+            Kind::U8 => 1,
+            Kind::U32 | Kind::F32 | Kind::I32 => 4,
+            Kind::U64 | Kind::F64 | Kind::Memory => 8,
+            Kind::Walk => 8 * (1 + MAX_RANK + OPERANDS * MAX_RANK + OPERANDS),
+            Kind::Shape => 4 * (SHAPE_WORDS + 1) + 8 * SHAPE_STRIDES,
+        }
+    }
+}
+
 /// Parameters of one kernel.
 pub struct Parameters(Vec<(String, Kind)>);
 
@@ -63,6 +75,21 @@ impl Parameters {
             Some((name.to_owned(), kind))
         };
         list.split(',').map(parameter).collect::<Option<_>>().map(Parameters)
+    }
+
+    /// The bytes of each argument, in whole words.
+    ///
+    /// # Safety
+    /// The places are those of the kernel's arguments.
+    pub unsafe fn copies(&self, places: *mut *mut c_void) -> Vec<Vec<u64>> {
+        let copy = |(number, (_, kind)): (usize, &(String, Kind))| {
+            let bytes = kind.bytes();
+            let mut words = vec![0u64; bytes.div_ceil(size_of::<u64>())];
+            // SAFETY: the caller's promise: an argument of this kind lies there.
+            unsafe { words.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(places.add(number).read().cast(), bytes) };
+            words
+        };
+        self.0.iter().enumerate().map(copy).collect()
     }
 
     /// `name=value` for each.

@@ -43,7 +43,9 @@ pub extern "C" fn cuEventQuery(event: *mut c_void) -> u32 {
             // As the driver does in the mode that is used, also for events of other streams.
             return graph::spoil(state, CAPTURED_EVENT);
         }
-        queue::press(state, &point, false);
+        if !state.settings.is_busy {
+            queue::press(state, &point, false);
+        }
         if point.is_passed() { SUCCESS } else { NOT_READY }
     })
 }

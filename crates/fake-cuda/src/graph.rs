@@ -6,6 +6,7 @@ use std::alloc::{Layout, alloc};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{c_uint, c_ulonglong, c_void};
 use std::ptr;
+use std::sync::Arc;
 
 pub const UNSUPPORTED: u32 = 900;
 pub const INVALIDATED: u32 = 901;
@@ -16,9 +17,11 @@ pub const CAPTURED_EVENT: u32 = 907;
 const ALIGN: usize = 256;
 
 /// What a piece of work does to memory.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub enum Action {
     Nothing,
+    /// A kernel that really runs, or the work of another library: as often as it is launched.
+    Run(Arc<dyn Fn() + Send + Sync>),
     Copy {
         to: u64,
         from: u64,
@@ -79,11 +82,12 @@ pub fn ask(state: &mut State, stream: usize, line: String, action: Action) -> u3
     SUCCESS
 }
 
-pub fn perform(action: Action) {
+pub fn perform(action: &Action) {
     let host = |address: u64| ptr::with_exposed_provenance_mut::<u8>(address as usize);
     // SAFETY: the callers of the driver promise that their memory has as many bytes.
     unsafe {
-        match action {
+        match *action {
+            Action::Run(ref run) => run(),
             Action::Copy { to, from, bytes } => host(to).copy_from(host(from), bytes),
             Action::Fill { to, value, bytes } => host(to).write_bytes(value, bytes),
             Action::FillWords { to, value, words } => (0..words).for_each(|at| host(to).cast::<u32>().add(at).write_unaligned(value)),
@@ -228,14 +232,14 @@ pub extern "C" fn cuGraphLaunch(program: *mut c_void, stream: *mut c_void) -> u3
         graph.launched_in = Some(stream.addr());
         let nodes = graph.nodes.clone();
         for (_, action) in &nodes {
-            match *action {
-                Action::Live(address, true) => _ = graph.live.insert(address),
-                Action::Live(address, false) => _ = graph.live.remove(&address),
+            match action {
+                Action::Live(address, true) => _ = graph.live.insert(*address),
+                Action::Live(address, false) => _ = graph.live.remove(address),
                 _ => {}
             }
         }
         let kept = graph.live.len();
-        nodes.iter().for_each(|(_, action)| queue::push(state, stream.addr(), Task::Act(*action)));
+        nodes.iter().for_each(|(_, action)| queue::push(state, stream.addr(), Task::Act(action.clone())));
         state.note(format!("launch graph of {} in stream {}, which leaves {kept}", nodes.len(), stream.addr()));
         SUCCESS
     })

@@ -6,6 +6,7 @@ use crate::graph::{self, Action};
 use crate::queue;
 use crate::state::{ILLEGAL_ADDRESS, INVALID_VALUE, NOT_FOUND, SUCCESS, call, give, state};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::sync::Arc;
 
 /// # Safety
 /// As in CUDA's driver.
@@ -138,7 +139,9 @@ pub unsafe extern "C" fn cuLaunchKernel(
             line += &format!(" with {}", unsafe { parameters.tell(state, arguments) });
         }
         let is_captured = graph::has(state, stream.addr());
-        graph::ask(state, stream.addr(), line, Action::Nothing);
+        // SAFETY: the caller's promise.
+        let action = if is_captured { unsafe { captured(seen(function), [grid_x, block_x, shared], arguments) } } else { Action::Nothing };
+        graph::ask(state, stream.addr(), line, action);
         if !is_captured {
             // SAFETY: the caller's promise: the arguments are those of the kernel.
             unsafe { run(launcher, [grid_x, block_x, shared], arguments) };
@@ -150,6 +153,29 @@ pub unsafe extern "C" fn cuLaunchKernel(
         }
         SUCCESS
     })
+}
+
+/// The kernel with a copy of its arguments: what a graph does at each launch. A kernel without a list of parameters does not run.
+///
+/// # Safety
+/// The arguments are those of the kernel.
+#[cfg(target_os = "linux")]
+unsafe fn captured(function: &'static Function, extents: [c_uint; 3], arguments: *mut *mut c_void) -> Action {
+    let (true, Some(parameters)) = (function.launcher.is_some(), &function.parameters) else { return Action::Nothing };
+    // SAFETY: the caller's promise.
+    let copies = unsafe { parameters.copies(arguments) };
+    Action::Run(Arc::new(move || {
+        let mut places: Vec<*mut c_void> = copies.iter().map(|words| words.as_ptr().cast_mut().cast()).collect();
+        // SAFETY: the copies are arguments of the kernel, which only reads them.
+        unsafe { run(&function.launcher, extents, places.as_mut_ptr()) };
+    }))
+}
+
+/// # Safety
+/// None is needed.
+#[cfg(not(target_os = "linux"))]
+unsafe fn captured(_function: &'static Function, _extents: [c_uint; 3], _arguments: *mut *mut c_void) -> Action {
+    Action::Nothing
 }
 
 /// # Safety

@@ -1,7 +1,8 @@
 //! Streams as queues: what is asked of a stream waits there for its turn, and for what the stream was told to wait for.
 //!
 //! Every call of the driver lets all streams go as far as they can. With `lazy=1` a stream goes on only when somebody asks for what is in
-//! it, and with it those that it was told to wait for: an order that nobody has written out then shows as a wrong result.
+//! it, and with it those that it was told to wait for: an order that nobody has written out then shows as a wrong result. With `busy=1`
+//! whoever only asks whether something is done hears that it is not: all who need it have to wait, and are counted.
 
 use crate::graph::{self, Action, perform};
 use crate::state::{State, state};
@@ -76,7 +77,7 @@ pub fn turn_of(state: &mut State, stream: usize) -> Option<Arc<Point>> {
 fn is_done(task: &Task) -> bool {
     let host = |address: u64| ptr::with_exposed_provenance_mut::<u8>(address as usize);
     match task {
-        Task::Act(action) => perform(*action),
+        Task::Act(action) => perform(action),
         // SAFETY: the callers of the driver promise that their memory has as many bytes.
         Task::Bring { to, bytes } => unsafe { host(*to).copy_from(bytes.as_ptr(), bytes.len()) },
         // SAFETY: it came from `alloc` with this layout.
@@ -106,7 +107,7 @@ fn run(state: &mut State, stream: usize, until: Option<&Point>) -> bool {
 
 /// Lets all streams that are not held go as far as they can.
 pub fn advance(state: &mut State) {
-    let mut has_moved = !state.settings.is_lazy;
+    let mut has_moved = !state.settings.is_lazy && !state.settings.is_busy;
     while has_moved {
         let streams: Vec<usize> = state.queues.keys().copied().filter(|stream| !state.held.contains(stream)).collect();
         has_moved = streams.into_iter().fold(false, |moved, stream| run(state, stream, None) | moved);
@@ -157,6 +158,12 @@ pub fn wait_for(point: &Point) {
 #[unsafe(no_mangle)]
 pub extern "C" fn fake_cuda_visit(stream: usize, visit: Visit, ticket: usize) {
     let mut state = state();
+    if graph::has(&state, stream) {
+        // A graph that is captured asks as often as it is launched: the ticket must stand for work that is done at once, and again.
+        let again = Arc::new(move || _ = visit(ticket));
+        graph::ask(&mut state, stream, "work of a library".into(), Action::Run(again));
+        return;
+    }
     push(&mut state, stream, Task::Visit(visit, ticket));
     advance(&mut state);
 }

@@ -41,6 +41,8 @@ pub struct Settings {
     pub tells_arguments: bool,
     /// Whether streams go on only when somebody asks for what is in them.
     pub is_lazy: bool,
+    /// The same, and who does not wait finds nothing done.
+    pub is_busy: bool,
     /// How often NCCL is asked before it has taken what was asked of a communicator that does not block.
     pub deferral: usize,
     /// Where ranks of several processes meet in NCCL; empty where all of them are in this one.
@@ -71,6 +73,7 @@ impl Default for Settings {
             run: String::new(),
             tells_arguments: false,
             is_lazy: false,
+            is_busy: false,
             deferral: 0,
             meet: String::new(),
             is_ring: false,
@@ -104,6 +107,7 @@ impl Settings {
             "arguments" => self.tells_arguments = value == "1",
             "run" => self.run = value.to_owned(),
             "lazy" => self.is_lazy = value == "1",
+            "busy" => self.is_busy = value == "1",
             "defer" => self.deferral = value.parse().ok()?,
             "meet" => self.meet = value.to_owned(),
             "ring" => self.is_ring = value == "1",

@@ -157,6 +157,8 @@ export type {
   Vocabulary,
 } from '@megatron-ts/tensor-parallel';
 export {
+  CapturedStep,
+  captureStep,
   countParameters,
   formatBytes,
   formatCount,
@@ -167,7 +169,15 @@ export {
   Progress,
   summary,
 } from '@megatron-ts/training';
-export type { GenerateOptions, ParameterCount, ProgressOptions, RunHeader, StepMetrics } from '@megatron-ts/training';
+export type {
+  CaptureOptions,
+  GenerateOptions,
+  ParameterCount,
+  ProgressOptions,
+  RunHeader,
+  StepMetrics,
+  StepOutput,
+} from '@megatron-ts/training';
 export {
   BertEmbedding,
   BertModel,

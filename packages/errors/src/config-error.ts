@@ -3,6 +3,7 @@ import { MegatronError } from './megatron-error.ts';
 /** Codes of `ConfigError`. */
 export type ConfigErrorCode =
   | 'ASYNC_CALLBACK'
+  | 'CAPTURED_READ'
   | 'CONTRADICTION'
   | 'DUPLICATE_NAME'
   | 'EMPTY_WORLD'

@@ -2,8 +2,9 @@ import { ConfigError, DTypeError } from '@megatron-ts/errors';
 import type { ParallelContext } from '@megatron-ts/process-groups';
 import { ambient, type AnyTensor, copyInto, engine, type Parameter, scope, tensor } from '@megatron-ts/tensor';
 import { contextOf } from './context-of.ts';
+import { DeviceUpdate, hyperLength } from './device-update.ts';
 import { FlatGroup, keptZeros } from './flat-group.ts';
-import { clipScale, globalGradNorm, requireMaxNorm } from './gradient-norm.ts';
+import { clipScale, globalGradNorm, requireMaxNorm, sumOfSquares } from './gradient-norm.ts';
 import { constant, type LearningRateSchedule, requireRate } from './learning-rate.ts';
 
 /** Settings of Adam. */
@@ -24,7 +25,10 @@ export interface AdamOptions {
   readonly noDecay?: (parameter: Parameter) => boolean;
 }
 
-/** What a step did. */
+/**
+ * What a step did. On a device it is not known yet when the step returns: whoever looks at it waits for the device. The result of a step
+ * that is captured tells of its latest launch.
+ */
 export interface StepResult {
   /** Global norm of the gradients before clipping. */
   readonly gradNorm: number;
@@ -43,8 +47,6 @@ interface Group {
 
 type Settings = Required<Omit<AdamOptions, 'lr' | 'clipGradNorm' | 'noDecay'>> & { readonly clipGradNorm: number | undefined };
 
-const hyperLength = 9;
-
 /**
  * Adam with bias correction and, by default, decoupled weight decay. bf16 parameters are updated by way of main weights in f32, so that
  * small steps add up; each update rounds them into the model in the same pass.
@@ -56,6 +58,7 @@ export class Adam {
   private readonly settings: Settings;
   private readonly schedule: LearningRateSchedule;
   private readonly groups: readonly Group[];
+  private readonly deviceUpdate: DeviceUpdate | undefined;
   private updates = 0;
 
   /**
@@ -83,7 +86,20 @@ export class Adam {
     this.ctx = contextOf('Adam', parameters);
     checkParameters(parameters, this.ctx);
     const owned = parameters.filter(({ requiresGrad, tiedTo }) => requiresGrad && tiedTo === undefined);
-    this.groups = groupsOf(owned, (parameter) => (noDecay(parameter) ? 0 : weightDecay));
+    const groups = groupsOf(owned, (parameter) => (noDecay(parameter) ? 0 : weightDecay));
+    this.deviceUpdate = this.ctx.device === 'cpu' ? undefined : this.updateThere(groups);
+    this.groups = groups.map((group, i) => ({ ...group, hyper: this.deviceUpdate?.hyperOf(i) ?? keptZeros([hyperLength], 'optimizer') }));
+  }
+
+  /** Clips and chooses the numbers of an update where the gradients are, so that nobody waits for their norm. */
+  private updateThere(groups: readonly Omit<Group, 'hyper'>[]): DeviceUpdate {
+    const numbersOf = (updates: number) => {
+      const lr = this.schedule(updates);
+      return groups.map(({ weightDecay }) => this.hyperValues({ lr, gradScale: 1, weightDecay, updates: updates + 1 }));
+    };
+    const { clipGradNorm: maxNorm = Number.POSITIVE_INFINITY } = this.settings;
+    const { schedule } = this;
+    return new DeviceUpdate({ groups: groups.length, maxNorm, numbersOf, schedule, onSkip: (norm, step) => this.warnOfSkip(norm, step) });
   }
 
   /**
@@ -91,10 +107,17 @@ export class Adam {
    * finite change nothing. Every rank of the mesh calls it.
    */
   step(): StepResult {
+    const { deviceUpdate } = this;
+    if (deviceUpdate !== undefined)
+      return scope(() => {
+        const result = deviceUpdate.step(sumOfSquares(this.parameters, this.ctx), () => this.run());
+        this.zeroGrad();
+        return result;
+      });
     const gradNorm = globalGradNorm(this.parameters, { ctx: this.ctx });
     const skipped = !Number.isFinite(gradNorm);
     const lr = this.schedule(this.updates);
-    if (skipped) this.warnOfSkip(gradNorm);
+    if (skipped) this.warnOfSkip(gradNorm, ambient.step);
     else this.update(lr, this.settings.clipGradNorm === undefined ? 1 : clipScale(gradNorm, this.settings.clipGradNorm));
     this.zeroGrad();
     return { gradNorm, skipped, lr };
@@ -111,14 +134,20 @@ export class Adam {
       flat.dispose();
       hyper.dispose();
     }
+    this.deviceUpdate?.dispose();
   }
 
   private update(lr: number, gradScale: number): void {
-    this.updates++;
-    const runs = this.groups.flatMap(({ flat, hyper }) => flat.runs().map((run) => ({ ...run, hyper: hyper.handle })));
+    const updates = ++this.updates;
     scope(() => {
-      for (const { weightDecay, hyper } of this.groups) copyInto(hyper, tensor(this.hyperValues({ lr, gradScale, weightDecay })));
+      for (const { weightDecay, hyper } of this.groups) copyInto(hyper, tensor(this.hyperValues({ lr, gradScale, weightDecay, updates })));
     });
+    this.run();
+  }
+
+  /** Updates all parameters by the numbers that lie in memory. */
+  private run(): void {
+    const runs = this.groups.flatMap(({ flat, hyper }) => flat.runs().map((run) => ({ ...run, hyper: hyper.handle })));
     engine.adamW(
       Uint32Array.from(runs.flatMap(({ handles }) => handles)),
       Uint32Array.from(runs, ({ hyper }) => hyper),
@@ -131,19 +160,21 @@ export class Adam {
     lr,
     gradScale,
     weightDecay,
+    updates,
   }: {
     readonly lr: number;
     readonly gradScale: number;
     readonly weightDecay: number;
+    readonly updates: number;
   }): Float32Array {
     const { betas, eps, decoupledWeightDecay } = this.settings;
-    const [correction1, correction2] = betas.map((beta) => 1 - Math.fround(beta) ** this.updates) as [number, number];
+    const [correction1, correction2] = betas.map((beta) => 1 - Math.fround(beta) ** updates) as [number, number];
     return Float32Array.of(lr, ...betas, eps, weightDecay, correction1, correction2, gradScale, decoupledWeightDecay ? 1 : 0);
   }
 
-  private warnOfSkip(gradNorm: number): void {
+  private warnOfSkip(gradNorm: number, number: number | undefined): void {
     if (this.ctx.world.rank !== 0) return;
-    const step = ambient.step === undefined ? '' : `step ${ambient.step}: `;
+    const step = number === undefined ? '' : `step ${number}: `;
     process.stderr.write(
       `Adam: ${step}the gradient norm is ${gradNorm}, so this update is skipped. Look at the loss, or lower the learning rate.\n`,
     );
@@ -151,7 +182,7 @@ export class Adam {
 }
 
 /** A group for each weight decay and dtype, in the order of their first parameters. */
-function groupsOf(parameters: readonly Parameter[], decayOf: (parameter: Parameter) => number): Group[] {
+function groupsOf(parameters: readonly Parameter[], decayOf: (parameter: Parameter) => number): Omit<Group, 'hyper'>[] {
   const groups = new Map<string, { readonly weightDecay: number; readonly members: Parameter[] }>();
   for (const parameter of parameters) {
     const weightDecay = decayOf(parameter);
@@ -160,11 +191,7 @@ function groupsOf(parameters: readonly Parameter[], decayOf: (parameter: Paramet
     groups.set(key, group);
     group.members.push(parameter);
   }
-  return [...groups.values()].map(({ weightDecay, members }) => ({
-    weightDecay,
-    flat: new FlatGroup(members),
-    hyper: keptZeros([hyperLength], 'optimizer'),
-  }));
+  return [...groups.values()].map(({ weightDecay, members }) => ({ weightDecay, flat: new FlatGroup(members) }));
 }
 
 /** Biases and norms: their size is not what weight decay is meant to limit. */

@@ -120,7 +120,8 @@ export function keptZeros(shape: readonly number[], category: MemoryCategory, dt
   return kept(() => inCategory(category, () => zeros(shape, dtype)));
 }
 
-function keptView(buffer: AnyTensor, shape: readonly number[], offset: number): AnyTensor {
+/** A part of a buffer, kept likewise. */
+export function keptView(buffer: AnyTensor, shape: readonly number[], offset: number): AnyTensor {
   return kept(() => alias(buffer, shape, offset));
 }
 

@@ -23,14 +23,17 @@ export interface ClipOptions extends GradientNormOptions {
  * parameters nor on the layout. Each parameter counts once: the parts of a sharded one, and one copy of a replicated or shared one.
  */
 export function globalGradNorm(parameters: readonly Parameter[], { ctx }: GradientNormOptions): number {
+  return scope(() => Math.sqrt(engine.resolveSum(sumOfSquares(parameters, ctx).handle)));
+}
+
+/** The exact sum of the squares of the finished gradients of the whole model, as limbs (i64). */
+export function sumOfSquares(parameters: readonly Parameter[], ctx: ParallelContext): AnyTensor {
   finishGradients(parameters, ctx);
-  return scope(() => {
-    const counted = parameters.filter((parameter) => countsInNorm(parameter, ctx)).flatMap((parameter) => gradientsOf(parameter, ctx));
-    const handles = Uint32Array.from(counted.map(({ handle }) => handle));
-    const squares = new Tensor(engine.sumSquares(handles), { shape: [limbs], dtype: 'i64', placement: 'replicated' });
-    allReduce(squares, { group: ctx.modelParallel, label: 'gradient norm' }).wait();
-    return Math.sqrt(engine.resolveSum(squares.handle));
-  });
+  const counted = parameters.filter((parameter) => countsInNorm(parameter, ctx)).flatMap((parameter) => gradientsOf(parameter, ctx));
+  const handles = Uint32Array.from(counted.map(({ handle }) => handle));
+  const squares = new Tensor(engine.sumSquares(handles), { shape: [limbs], dtype: 'i64', placement: 'replicated' });
+  allReduce(squares, { group: ctx.modelParallel, label: 'gradient norm' }).wait();
+  return squares;
 }
 
 /**

@@ -2,6 +2,7 @@ import type { Module } from './module.ts';
 import type { Node } from './node.ts';
 import type { Scope } from './scope.ts';
 import type { SpanRecorder } from './spans.ts';
+import type { StepCapture } from './step-capture.ts';
 import type { Tape } from './tape.ts';
 import type { AnyTensor } from './tensor.ts';
 
@@ -38,6 +39,8 @@ export interface Ambient {
   backwardNode: Node | undefined;
   /** Collects what an unrecorded forward reads and needs gradients of, where that forward will run again. */
   uses: Set<AnyTensor> | undefined;
+  /** The step that is captured, or will be, while it runs. */
+  capture: StepCapture | undefined;
   /** Writes down what time is spent on, where somebody asked. */
   spans: SpanRecorder | undefined;
 }
@@ -54,5 +57,6 @@ export const ambient: Ambient = {
   microbatch: 0,
   backwardNode: undefined,
   uses: undefined,
+  capture: undefined,
   spans: undefined,
 };

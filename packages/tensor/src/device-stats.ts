@@ -23,7 +23,9 @@ export interface DeviceStats {
   readonly cudnnAttentions: number;
   /** Why the last of the other passes was left to our kernels; absent where none was. */
   readonly whyKernels?: string | undefined;
-  /** Tensors and numbers that were copied to the host: the only points at which it waits for the device. */
+  /** Graphs launched; the kernels and products of a captured step are counted once, when it is captured. */
+  readonly graphLaunches: number;
+  /** Tensors and numbers that were read: the only points at which the host waits for the device. */
   readonly reads: number;
   /** How often the host had to wait. */
   readonly synchronizations: number;
@@ -34,8 +36,8 @@ export function deviceStats(): DeviceStats | undefined {
   flushReleases();
   const stats = engine.deviceStats();
   if (stats === null) return undefined;
-  const { name, liveBytes, peakBytes, liveBlocks, allocations, cachedBytes, launches, products, cudnnAttentions, whyKernels } = stats;
-  const { reads, synchronizations } = stats;
-  const asked = { launches, products, cudnnAttentions, whyKernels, reads, synchronizations };
+  const { name, liveBytes, peakBytes, liveBlocks, allocations, cachedBytes, ...rest } = stats;
+  const { launches, products, graphLaunches, cudnnAttentions, whyKernels, reads, synchronizations } = rest;
+  const asked = { launches, products, graphLaunches, cudnnAttentions, whyKernels, reads, synchronizations };
   return { name, liveBytes, peakBytes, liveBlocks, allocations, cachedBytes, ...asked };
 }

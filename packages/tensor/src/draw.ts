@@ -46,7 +46,10 @@ function keyHere(op: string, site = ''): readonly [number, number] {
       `${where(op)}: what is dropped is drawn from the seed and the number of a step, and no step runs. Call the model inside `
         + 'ctx.step(n, …), or inside evaluate(…) for a forward without dropout.',
     );
-  return philoxKey(seed, `${frame?.module.path ?? ''} ${site} at step ${step}`);
+  const keyOf = (step: number) => philoxKey(seed, `${frame?.module.path ?? ''} ${site} at step ${step}`);
+  const key = keyOf(step);
+  ambient.capture?.noteKey(key, keyOf);
+  return key;
 }
 
 /**

@@ -42,7 +42,7 @@ export type { PartialSum, Placement, Replicated, Sharded, Whole } from './placem
 export { recompute } from './recompute.ts';
 export { remakeable } from './remade-tensor.ts';
 export type { Remaking } from './remade-tensor.ts';
-export { tensor } from './read.ts';
+export { constant as constantTensor, tensor } from './read.ts';
 export type { TensorOptions, TypedArrayOf } from './read.ts';
 export { evaluate, keep, noGrad, scope, Scope } from './scope.ts';
 export type { Synchronous } from './scope.ts';
@@ -50,6 +50,8 @@ export { broadcastShape, formatShape, numel, sameShape, stridesOf } from './shap
 export type { Shape } from './shape.ts';
 export { inSpan, recordSpans } from './spans.ts';
 export type { Span, SpanKind, SpanRecorder } from './spans.ts';
+export { copyToHost, HostCopy } from './host-copy.ts';
+export type { DrawKey, StepCapture } from './step-capture.ts';
 export { flushReleases } from './storage-release.ts';
 export { Tape } from './tape.ts';
 export { callerLine, where as whereInModel } from './where-in-model.ts';

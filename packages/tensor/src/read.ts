@@ -1,4 +1,5 @@
-import { DTypeError, ShapeError } from '@megatron-ts/errors';
+import { ConfigError, DTypeError, ShapeError } from '@megatron-ts/errors';
+import { ambient } from './ambient.ts';
 import { checksPlacements } from './check-mode.ts';
 import { type DType, dtypeCode, dtypeOf, isFloating, type TensorData } from './dtype.ts';
 import { engine } from './engine.ts';
@@ -21,9 +22,15 @@ export type TypedArrayOf<D extends DType> = D extends 'f64'
 
 const arrays = { f64: Float64Array, i32: Int32Array, i64: BigInt64Array, u8: Uint8Array, f32: Float32Array };
 
+/** An array for values of a dtype; f32 for bf16 and f16. */
+export function arrayFor(dtype: DType, numel: number): TypedArrayOf<DType> {
+  return new arrays[dtype === 'bf16' || dtype === 'f16' ? 'f32' : dtype](numel);
+}
+
 /** A copy of the local values; bf16 and f16 as f32. */
 export function toTypedArray(tensor: AnyTensor): TypedArrayOf<DType> {
   const { dtype } = tensor;
+  refuseCaptured('toArray', isRead);
   if (dtype === 'bf16' || dtype === 'f16') {
     const wide = engine.cast(tensor.handle, dtypeCode('f32'));
     const values = new Float32Array(tensor.numel);
@@ -36,6 +43,24 @@ export function toTypedArray(tensor: AnyTensor): TypedArrayOf<DType> {
   return values;
 }
 
+/**
+ * A tensor of numbers that are the same in every step, such as positions: a step that is captured has them in memory of its own.
+ * @throws ShapeError DATA_LENGTH, INVALID_EXTENT
+ */
+export function constant(data: Float32Array | Int32Array, shape: readonly number[]): Tensor {
+  return ambient.capture?.constant(data, shape) ?? tensor(data, shape);
+}
+
+/** Refuses what a step that is captured cannot do. */
+function refuseCaptured(op: string, what: string): void {
+  if (ambient.capture?.isRecording === true) throw new ConfigError('CAPTURED_READ', `${where(op)}: ${what}`);
+}
+
+const isRead =
+  'a value is read while the step is captured, in which nothing has run yet. Return the tensor, and read it when run() has returned.';
+const isCopied =
+  'numbers of the host are copied while the step is captured, and each launch would find the same. Pass them to run() as inputs.';
+
 /** The value of a tensor that has only one. @throws ShapeError NOT_A_SCALAR */
 export function onlyValue(tensor: AnyTensor): number {
   if (tensor.numel !== 1)
@@ -44,6 +69,7 @@ export function onlyValue(tensor: AnyTensor): number {
       `item: the tensor has shape [${tensor.shape.join(', ')}]. Reduce it to one number, or use toArray().`,
     );
   if (checksPlacements()) refusePartial('item', tensor);
+  refuseCaptured('item', isRead);
   return engine.item(tensor.handle);
 }
 
@@ -84,6 +110,7 @@ export function tensor(
       'UNSUPPORTED_DTYPE',
       `${where('tensor')}: requiresGrad for ${dtype}${formatShape(shape)}. Gradients exist for floating types only; give dtype: 'f32'.`,
     );
+  refuseCaptured('tensor', isCopied);
   let handle = engine.fromBytes(dtypeCode(own), new Uint8Array(array.buffer, array.byteOffset, array.byteLength));
   if (dtype !== own) {
     const converted = engine.cast(handle, dtypeCode(dtype));

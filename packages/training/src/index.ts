@@ -2,6 +2,8 @@
  * What surrounds a training loop: progress, metrics and a model's summary.
  * @module @megatron-ts/training
  */
+export { CapturedStep, captureStep } from './captured-step.ts';
+export type { CaptureOptions, StepOutput } from './captured-step.ts';
 export { formatBytes, formatCount, formatDuration } from './format-quantity.ts';
 export { memorySummary } from './memory-summary.ts';
 export { MetricsFile } from './metrics-file.ts';

@@ -1,6 +1,16 @@
 import { ShapeError } from '@megatron-ts/errors';
 import type { AnyTensor, InitRule, Tensor } from '@megatron-ts/tensor';
-import { add, dropout, embedding, formatShape, Module, Parameter, requireDropoutRates, tensor, whereInModel } from '@megatron-ts/tensor';
+import {
+  add,
+  constantTensor,
+  dropout,
+  embedding,
+  formatShape,
+  Module,
+  Parameter,
+  requireDropoutRates,
+  whereInModel,
+} from '@megatron-ts/tensor';
 import type { ParamDType, Residual, VocabParallelEmbeddingOptions } from '@megatron-ts/tensor-parallel';
 import { replicatedMeta, requireSizes, VocabParallelEmbedding } from '@megatron-ts/tensor-parallel';
 import { firstTokenOf, type StreamLayout } from './first-token.ts';
@@ -34,7 +44,7 @@ export class PositionEmbedding extends Module {
 
   /** Rows `start` to `end`, as `[end - start, 1, h]`. */
   override forward(start: number, end: number): Tensor {
-    const positions = tensor(
+    const positions = constantTensor(
       Int32Array.from({ length: end - start }, (_, i) => start + i),
       [end - start, 1],
     );

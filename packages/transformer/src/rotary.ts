@@ -1,5 +1,5 @@
 import { ConfigError } from '@megatron-ts/errors';
-import { type Tensor, tensor } from '@megatron-ts/tensor';
+import { constantTensor, type Tensor } from '@megatron-ts/tensor';
 
 /** Frequencies divided by `factor` all alike. @source Chen et al. 2023, Position Interpolation */
 export interface LinearRotaryScaling {
@@ -77,7 +77,7 @@ export class RotaryAngles {
   /** Cosines of all frequencies, then sines, for positions 0 to `length` - 1: `[length, dim]`. */
   table(length: number): Tensor {
     if (this.rows.length < length * this.dim) this.rows = anglesOf(length, this.dim, this.options);
-    return tensor(this.rows.subarray(0, length * this.dim), [length, this.dim]);
+    return constantTensor(this.rows.subarray(0, length * this.dim), [length, this.dim]);
   }
 }
 

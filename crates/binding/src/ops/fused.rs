@@ -225,6 +225,17 @@ hot_ops! {
         adamw::adamw(parts)
     }
 
+    /// On a device, the numbers of a step of AdamW for all groups, as `adamW` takes them, into hyper (f32 [groups, 9]). limbs: the sum of
+    /// squares of all gradients; choices (f32): the bits of a u32, the number of updates for which the first set is, then sets
+    /// [groups, 9]; outcome (f64 [3]), kept from step to step: the norm, 1 where the step is left out, and how many updates were made.
+    adamWNumbers(limbs: u32, max_norm: f64, choices: u32, outcome: u32, hyper: u32) -> () {
+        let op = "adamWNumbers";
+        let [limbs, choices, outcome, hyper] = [span(op, limbs)?, span(op, choices)?, span(op, outcome)?, span(op, hyper)?];
+        let on = common([&limbs, &choices, &outcome, &hyper])?.ok_or("its numbers are read on the host. Pass them to adamW.")?;
+        let choice = ops::adamw::Choice { max_norm, limbs: &limbs, choices: &choices, outcome: &outcome, hyper: &hyper };
+        ops::adamw::adamw_numbers(on, &choice)
+    }
+
     /// silu(g) u (gate 0, SwiGLU) or gelu(g) u (gate 1, GeGLU, tanh form) of x + bias: x [rows, 2 * cols] with rows [g | u], bias
     /// [2 * cols] or 0 for none.
     biasGated(gate: u32, x: u32, bias: u32, rows: u32, cols: u32) -> u32 {

@@ -3,6 +3,7 @@
 mod attention;
 mod comm;
 mod cross_entropy;
+mod device;
 mod dropout;
 mod elementwise;
 mod fused;
@@ -25,6 +26,7 @@ pub fn all() -> impl Iterator<Item = &'static HotOp> {
         products::HOT_OPS,
         dropout::HOT_OPS,
         comm::HOT_OPS,
+        device::HOT_OPS,
     ]
     .into_iter()
     .flatten()

@@ -3,7 +3,7 @@
 use super::captured::Captured;
 use crate::driver::{Device, Stream};
 use crate::error::{Code, Error};
-use cudarc::driver::sys::{CUgraph, CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::sys::{CUgraph, CUgraphExec, CUgraphInstantiate_flags, CUstreamCaptureMode};
 use std::ptr;
 use std::sync::Arc;
 
@@ -15,15 +15,23 @@ const FLAGS: u64 = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FR
 /// A sequence that was captured. It keeps all memory that it refers to.
 pub struct Graph(Arc<Captured>);
 
-/// A capture that has begun; dropped before its end, as by a panic, it is given up.
-struct Recording<'a> {
-    captured: &'a Arc<Captured>,
+/// A capture that has begun; dropped before its end, as by a panic, it is given up. It belongs to the thread that began it.
+pub struct Capture {
+    captured: Arc<Captured>,
     stream: Stream,
     has_ended: bool,
 }
 
-impl Recording<'_> {
-    fn end(&mut self) -> Result<CUgraph, Error> {
+impl Capture {
+    /// Ends it: the graph of all that was asked since it began.
+    pub fn end(mut self) -> Result<Graph, Error> {
+        let program = self.close().and_then(|graph| instantiate(self.captured.device(), graph));
+        self.captured.finish(program.as_ref().ok().copied());
+        program?;
+        Ok(Graph(Arc::clone(&self.captured)))
+    }
+
+    fn close(&mut self) -> Result<CUgraph, Error> {
         self.has_ended = true;
         let (device, mut graph) = (self.captured.device(), ptr::null_mut());
         let on = device.raw(self.stream);
@@ -34,13 +42,15 @@ impl Recording<'_> {
     }
 }
 
-impl Drop for Recording<'_> {
+impl Drop for Capture {
     fn drop(&mut self) {
-        if !self.has_ended
-            && let Ok(graph) = self.end()
-        {
+        if self.has_ended {
+            return;
+        }
+        if let Ok(graph) = self.close() {
             destroy(self.captured.device(), graph);
         }
+        self.captured.finish(None);
     }
 }
 
@@ -49,11 +59,27 @@ fn destroy(device: &Device, graph: CUgraph) {
     _ = device.run("cuGraphDestroy", |calls| unsafe { (calls.cuGraphDestroy)(graph) });
 }
 
+fn instantiate(device: &Device, graph: CUgraph) -> Result<CUgraphExec, Error> {
+    let mut program = ptr::null_mut();
+    // SAFETY: the graph lives, and one handle is written.
+    let made = device.run("cuGraphInstantiate", |calls| unsafe { (calls.cuGraphInstantiateWithFlags)(&mut program, graph, FLAGS) });
+    destroy(device, graph);
+    made.map(|()| program)
+}
+
 impl Device {
     /// Captures what `ask` asks of `stream`, and of those that wait for it and that it waits for in turn: nothing of it is done, it only
     /// becomes part of the graph. `ask` waits for nothing on this thread, and copies nothing from the host. Memory that is freed within
     /// goes to what is captured later; what it returns is filled by each launch, and overwritten by the next.
     pub fn capture<T>(&self, stream: Stream, ask: impl FnOnce() -> Result<T, Error>) -> Result<(Graph, T), Error> {
+        let capture = self.begin_capture(stream)?;
+        // Where this fails the capture is given up, and the first cause is told: what the driver says of the capture follows from it.
+        let asked = ask()?;
+        Ok((capture.end()?, asked))
+    }
+
+    /// The same for who cannot put what is asked into one function.
+    pub fn begin_capture(&self, stream: Stream) -> Result<Capture, Error> {
         let captured = Arc::new(Captured::new(self, stream));
         if !self.set_capture(Some(&captured)) {
             let message = format!("device {}: a graph is being captured already. Capture one after the other.", self.report().index);
@@ -65,31 +91,7 @@ impl Device {
             self.set_capture(None);
             return Err(error);
         }
-        let mut recording = Recording { captured: &captured, stream, has_ended: false };
-        let asked = ask();
-        let ended = recording.end();
-        drop(recording);
-        let program = match (&asked, ended) {
-            (Ok(_), Ok(graph)) => self.instantiate(graph),
-            // The first cause: what the capture says is its consequence.
-            (Err(error), Ok(graph)) => {
-                destroy(self, graph);
-                Err(error.clone())
-            }
-            (Err(error), Err(_)) => Err(error.clone()),
-            (Ok(_), Err(error)) => Err(error),
-        };
-        captured.finish(program.as_ref().ok().copied());
-        program?;
-        Ok((Graph(captured), asked?))
-    }
-
-    fn instantiate(&self, graph: CUgraph) -> Result<cudarc::driver::sys::CUgraphExec, Error> {
-        let mut program = ptr::null_mut();
-        // SAFETY: the graph lives, and one handle is written.
-        let made = self.run("cuGraphInstantiate", |calls| unsafe { (calls.cuGraphInstantiateWithFlags)(&mut program, graph, FLAGS) });
-        destroy(self, graph);
-        made.map(|()| program)
+        Ok(Capture { captured, stream, has_ended: false })
     }
 }
 

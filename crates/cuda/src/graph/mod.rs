@@ -3,5 +3,5 @@
 mod capture;
 mod captured;
 
-pub use capture::Graph;
+pub use capture::{Capture, Graph};
 pub(crate) use captured::Captured;

@@ -90,7 +90,7 @@ impl<'a> Plan<'a> {
         let is_whole = shape.head_dim <= TENSOR_CORES.0 && shape.head_dim.is_multiple_of(TENSOR_CORES.1);
         let is_aligned = [Some(q), kv.as_ref()].into_iter().flatten().all(|span| (span.as_ptr() as usize).is_multiple_of(16));
         let is_plain = q.dtype() == DType::F32 || bias.is_some() || !is_whole || !is_aligned;
-        let draw = shape.dropout.map(|dropout| on.words(&dropout.draw())).transpose()?;
+        let draw = shape.dropout.map(|dropout| on.draw(&dropout)).transpose()?;
         let variant = format!("{}-{head}", q.dtype().name());
         Ok(Plan { on, inputs, shape: told(shape, kv.is_some()), variant, is_plain, draw })
     }

@@ -25,7 +25,7 @@ pub fn dropout(
     if let Some(bias) = &bias {
         expect("dropout", "the bias", bias, bias.dtype(), &[cols])?;
     }
-    let draw = on.words(&dropout.draw())?;
+    let draw = on.draw(dropout)?;
     let y = on.empty(dtype, x.len())?;
     let numbers = [Argument::U32(first_token), Argument::U32(dropout.threshold()), Argument::F32(dropout.factor()), memory(&draw)];
     let places = [memory(x), optional(&bias), optional(residual), memory(&y)];

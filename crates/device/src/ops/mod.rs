@@ -13,7 +13,7 @@ pub mod compare;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
-mod expect;
+pub(crate) mod expect;
 pub mod fill;
 pub mod first_outside;
 mod fused_attention;

@@ -141,7 +141,9 @@ pub unsafe extern "C" fn cublasLtMatmul(
     });
     // Without the lock: the driver may carry it out at once.
     if let Some(operands) = product {
-        neighbour::enqueue(stream.addr(), carry_out, Box::into_raw(Box::new(operands)).expose_provenance());
+        let ticket = Box::into_raw(Box::new(operands)).expose_provenance();
+        let visit = if neighbour::is_captured(stream.addr()) { carry_out_again } else { carry_out };
+        neighbour::enqueue(stream.addr(), visit, ticket);
     }
     status
 }
@@ -150,5 +152,12 @@ extern "C" fn carry_out(ticket: usize) -> bool {
     // SAFETY: the ticket came from `into_raw`, and its turn comes once.
     let operands = unsafe { Box::from_raw(ptr::with_exposed_provenance_mut::<Operands>(ticket)) };
     multiply(&operands);
+    true
+}
+
+/// Of a graph, which may be launched as long as the process lives: so long does the ticket.
+extern "C" fn carry_out_again(ticket: usize) -> bool {
+    // SAFETY: the ticket came from `into_raw`, and nobody ends it.
+    multiply(unsafe { &*ptr::with_exposed_provenance::<Operands>(ticket) });
     true
 }

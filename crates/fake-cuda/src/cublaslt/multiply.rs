@@ -1,6 +1,7 @@
 //! D = epilogue(alpha · op(A) · op(B) + beta · D) on matrices whose columns follow each other.
 
 use super::descriptors::Matrix;
+use crate::half;
 use std::ptr;
 
 /// Everything that a product is given.
@@ -18,6 +19,7 @@ pub struct Operands {
 
 const SINGLE: u32 = 0;
 const DOUBLE: u32 = 1;
+const HALF: u32 = 2;
 const BRAIN: u32 = 14;
 
 /// What the epilogues consist of.
@@ -34,17 +36,11 @@ fn read(dtype: u32, place: usize, at: usize) -> f64 {
         match dtype {
             SINGLE => f64::from(ptr::with_exposed_provenance::<f32>(place).add(at).read()),
             DOUBLE => ptr::with_exposed_provenance::<f64>(place).add(at).read(),
-            BRAIN => f64::from(f32::from_bits(u32::from(ptr::with_exposed_provenance::<u16>(place).add(at).read()) << 16)),
+            BRAIN => f64::from(half::from_bf16(ptr::with_exposed_provenance::<u16>(place).add(at).read())),
+            HALF => f64::from(half::from_f16(ptr::with_exposed_provenance::<u16>(place).add(at).read())),
             _ => 0.0,
         }
     }
-}
-
-/// The nearest bf16, to even where there are two.
-fn brain(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let rounded = if value.is_nan() { bits | 0x40_0000 } else { bits + 0x7fff + (bits >> 16 & 1) };
-    (rounded >> 16) as u16
 }
 
 fn write(dtype: u32, place: usize, at: usize, value: f64) {
@@ -53,7 +49,8 @@ fn write(dtype: u32, place: usize, at: usize, value: f64) {
         match dtype {
             SINGLE => ptr::with_exposed_provenance_mut::<f32>(place).add(at).write(value as f32),
             DOUBLE => ptr::with_exposed_provenance_mut::<f64>(place).add(at).write(value),
-            BRAIN => ptr::with_exposed_provenance_mut::<u16>(place).add(at).write(brain(value as f32)),
+            BRAIN => ptr::with_exposed_provenance_mut::<u16>(place).add(at).write(half::to_bf16(value as f32)),
+            HALF => ptr::with_exposed_provenance_mut::<u16>(place).add(at).write(half::to_f16(value as f32)),
             _ => {}
         }
     }

@@ -4,7 +4,8 @@
 //! g = gradScale g (not stored); decoupled: p = p (1 - lr wd), else g = g + wd p; m = beta1 m + (1 - beta1) g;
 //! v = beta2 v + (1 - beta2) g^2; p = p - lr / bc1 * m / (sqrt(v) / sqrt(bc2) + eps).
 //!
-//! Where p are the f32 main weights of a bf16 model, the model gets them rounded in the same pass.
+//! Where p are the f32 main weights of a bf16 model, the model gets them rounded in the same pass. A gradScale that is NaN leaves
+//! everything as it is.
 
 mod cpu;
 
@@ -68,6 +69,9 @@ pub fn adamw(runs: Vec<Run>) -> Result<(), String> {
     let mut shared = Vec::with_capacity(runs.len());
     for Run { p, g, m, v, model, hyper } in runs {
         let len = p.len();
+        if hyper.grad_scale.is_nan() {
+            continue;
+        }
         expect("adamW", "g", g.len(), &[len])?;
         expect("adamW", "m", m.len(), &[len])?;
         expect("adamW", "v", v.len(), &[len])?;

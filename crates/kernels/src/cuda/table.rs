@@ -209,6 +209,7 @@ pub const UNITS: &[Unit] = units! {
     }
     adamw in "adamw" ["adamw/kernel.cu"] FLOATS {
         adamw(length: U64, hyper: In, g: In, p: Out, m: Out, v: Out, model: Out) by elements[length];
+        adamw_numbers(groups: U32, sets: U32, max_norm: F64, limbs: In, choices: In, outcome: Out, hyper: Out) by one[];
     }
     non_finite in "non_finite" ["non_finite/kernel.cu"] FLOATS {
         non_finite(length: U64, x: In, count: Out) by elements[length];

@@ -121,6 +121,73 @@ fn a_step_of_adamw_over_a_bucket_has_the_bits_of_its_formula_and_rounds_the_mode
 }
 
 #[test]
+fn a_grad_scale_that_is_no_number_leaves_everything_as_it_is() {
+    let (len, hyper) = (2055, [1e-3, 0.9, 0.95, 1e-8, 0.1, 0.271, 0.142_625, f32::NAN, 1.0]);
+    let given = [1, 2, 3, 4].map(|seed| values(len, seed, 1.0));
+    let [g, p, m, v] = given.each_ref().map(|values| Memory::of(values, 0));
+    let (hyper, model) = (Memory::of(&hyper, 0), Memory::of(&vec![7u16; len], 0));
+    let places = [&hyper, &g, &p, &m, &v, &model].map(Memory::argument);
+    device("adamw", "bf16").launch("adamw", &[len as u64], &[&[U64(len as u64)], &places[..]].concat());
+    assert_eq!([&g, &p, &m, &v].map(Memory::get::<f32>), given);
+    assert_eq!(model.get::<u16>(), vec![7; len]);
+}
+
+/// Numbers of two groups for updates number 5, 6 and 7.
+const CHOICES: [f32; 54] = {
+    let mut choices = [0.0; 54];
+    let mut at = 0;
+    while at < 54 {
+        choices[at] = at as f32;
+        at += 1;
+    }
+    choices
+};
+
+/// What the device makes of limbs, after `updates` updates.
+fn chosen(limbs: &[i64], max_norm: f64, updates: f64) -> ([f64; 3], Vec<f32>) {
+    let choices = [&[f32::from_bits(5)], &CHOICES[..]].concat();
+    let (limbs, choices) = (Memory::of(limbs, 0), Memory::of(&choices, 0));
+    let (outcome, hyper) = (Memory::of(&[0.0, 0.0, updates], 0), Memory::of(&[-1f32; 18], 0));
+    let places = [&limbs, &choices, &outcome, &hyper].map(Memory::argument);
+    device("adamw", "f32").launch("adamw_numbers", &[], &[&[U32(2), U32(3), F64(max_norm)], &places[..]].concat());
+    (outcome.get::<f64>().try_into().unwrap(), hyper.get())
+}
+
+#[test]
+fn the_norm_of_a_step_has_the_bits_of_the_host_whatever_its_size() {
+    let mut sums: Vec<Vec<i64>> = (0..400u32)
+        .map(|seed| {
+            let scale = 2f32.powi(seed as i32 % 120 - 60);
+            cpu_sum(&values(1 + seed as usize % 37, seed.into(), scale))
+        })
+        .collect();
+    // Ties, and what decides them; nothing at all; limbs of many ranks, not carried.
+    let tie = [2f32.powi(27), 2.0, 2.0, 1.0, 1.0];
+    sums.extend([cpu_sum(&tie), cpu_sum(&[&tie[..], &[2f32.powi(-100)]].concat()), cpu_sum(&[]), cpu_sum(&[f32::from_bits(1)])]);
+    sums.extend([cpu_sum(&[f32::MAX; 100]), cpu_sum(&[f32::MAX; 9]).into_iter().map(|limb| limb << 30).collect()]);
+    for limbs in sums {
+        let norm = sum_squares::resolve_sum(&limbs).unwrap().sqrt();
+        let (outcome, hyper) = chosen(&limbs, 0.3, 6.0);
+        assert_eq!(outcome.map(f64::to_bits), [norm, 0.0, 7.0].map(f64::to_bits), "{limbs:?}");
+        let mut want = CHOICES[18..36].to_vec();
+        (want[7], want[16]) = ([(0.3 / (norm + 1e-6)).min(1.0) as f32; 2]).into();
+        assert_eq!(hyper, want);
+    }
+}
+
+#[test]
+fn a_step_whose_norm_is_not_finite_is_left_out_and_counts_for_nothing() {
+    for (wrong, norm) in [(f32::NAN, f64::NAN), (f32::NEG_INFINITY, f64::INFINITY)] {
+        let (outcome, hyper) = chosen(&cpu_sum(&[1.0, wrong]), 1.0, 7.0);
+        assert_eq!(outcome.map(f64::to_bits), [norm, 1.0, 7.0].map(f64::to_bits));
+        assert!(hyper[7].is_nan() && hyper[16].is_nan());
+        assert_eq!((hyper[0], hyper[8], hyper[17]), (36.0, 44.0, 53.0));
+    }
+    // Without a limit nothing is scaled.
+    assert_eq!(chosen(&cpu_sum(&[1e30]), f64::INFINITY, 5.0).1[7], 1.0);
+}
+
+#[test]
 fn the_sum_of_squares_is_exact() {
     for float in FLOATS {
         let len = 70_001;
