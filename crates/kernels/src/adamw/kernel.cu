@@ -37,25 +37,32 @@ KERNEL adamw(u64 length, const float* hyper, const float* g, float* p, float* m,
 DEVICE double resolved(const u64* limbs) {
   if (limbs[NAN_COUNT] > 0) return double_of(0x7ff8000000000000ull);
   if (limbs[INFINITY_COUNT] > 0) return double_of(0x7ff0000000000000ull);
-  u64 digits[DIGITS], carry = 0;
+  // From the least digit on: the last that is not 0, at least number 2, the two before it, and whether anything lies below those.
+  u64 carry = 0, before[2] = {0, 0}, top = 0, leading = 0, rest = 0, below = 0;
+  i32 place = 0;
   for (u32 j = 0; j < DIGITS; j++) {
     carry += j < NAN_COUNT ? limbs[j] : 0;
-    digits[j] = carry & 0xffffffffu;
+    u64 digit = carry & 0xffffffffu;
     carry >>= 32;
+    if (j == 2 || (j > 2 && digit != 0)) {
+      top = digit;
+      leading = before[1] << 32 | before[0];
+      rest = below;
+      place = 32 * ((i32)j - 2);
+    }
+    below |= before[0];
+    before[0] = before[1];
+    before[1] = digit;
   }
-  u32 top = DIGITS - 1;
-  while (top > 2 && digits[top] == 0) top--;
   // 64 bits from the first that is set on: more than a double holds, so that what lies below only decides a tie, by the last of them.
-  u64 leading = digits[top - 1] << 32 | digits[top - 2], rest = 0;
   i32 shift = 0;
-  for (; digits[top] >> shift != 0; shift++) {
+  for (; top >> shift != 0; shift++) {
     rest |= leading & 1;
     leading >>= 1;
   }
-  leading |= shift > 0 ? digits[top] << (64 - shift) : 0;
-  for (u32 j = 0; j + 2 < top; j++) rest |= digits[j];
+  leading |= shift > 0 ? top << (64 - shift) : 0;
   if (rest != 0) leading |= 1;
-  return (double)leading * double_of((u64)(1023 + 32 * ((i32)top - 2) + shift - 300) << 52);
+  return (double)leading * double_of((u64)(1023 + place + shift - 300) << 52);
 }
 
 // The numbers of a step where they depend on what only the device knows: the norm of the gradients, and how many updates were made before,
