@@ -39,6 +39,7 @@ impl Bench {
             DType::F64 => values.iter().flat_map(|&value| f64::from(value).to_le_bytes()).collect(),
             DType::BF16 => values.iter().flat_map(|value| value.to_le_bytes()[2..].to_vec()).collect(),
             DType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            DType::F16 => values.iter().flat_map(|&value| half_of(value).to_le_bytes()).collect(),
             other => vec![0; values.len() * other.size()],
         };
         let block = Block::new(&self.machine.device, ON, bytes.len()).unwrap();
@@ -62,8 +63,20 @@ fn values(part: &Part) -> Vec<f32> {
     match part.dtype() {
         DType::F64 => bytes.chunks(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap()) as f32).collect(),
         DType::BF16 => bytes.chunks(2).map(|two| f32::from_le_bytes([0, 0, two[0], two[1]])).collect(),
+        DType::F16 => bytes.chunks(2).map(|two| of_half(u16::from_le_bytes([two[0], two[1]]))).collect(),
         _ => bytes.chunks(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect(),
     }
+}
+
+/// The bits of a normal number that f16 has, or of 0.
+fn half_of(value: f32) -> u16 {
+    let (bits, sign) = (value.abs().to_bits(), if value < 0.0 { 0x8000 } else { 0 });
+    sign | if value == 0.0 { 0 } else { ((bits >> 13) - (112 << 10)) as u16 }
+}
+
+fn of_half(bits: u16) -> f32 {
+    let magnitude = if bits & 0x7fff == 0 { 0 } else { (u32::from(bits & 0x7fff) << 13) + (112 << 23) };
+    f32::from_bits(magnitude | u32::from(bits & 0x8000) << 16)
 }
 
 /// The product of two factors, either of which may be stored as its transpose.
@@ -113,6 +126,24 @@ fn every_transposition_has_its_descriptors_and_its_product() {
         let rest = "D 4x3/4 t0 epilogue 1 aux/0 alpha 1 beta 0 algorithm 0 workspace 0 in stream 1";
         assert_eq!(bench.products()[which], format!("matmul {letters} compute 68 scale 0 {layouts} {rest}"));
     }
+}
+
+#[test]
+fn products_of_f16_are_rounded_once_or_kept_in_f32() {
+    let bench = Bench::new("", Choice::First);
+    // 2048 + 1 + 1 is 2050, which f16 has; 2049, a partial sum, it has not.
+    let (left, right) = (bench.part(DType::F16, &[2048.0, 1.0, 1.0, 0.5, 0.25, -3.0]), bench.part(DType::F16, &[1.0; 3]));
+    let (narrow, wide) = (bench.part(DType::F16, &[7.0; 2]), bench.part(DType::F32, &[100.0; 2]));
+    let product = |target| Product::of(Factor::of(&left), Factor::of(&right), target, (2, 1, 3));
+    bench.blas.run(&product(&narrow)).unwrap();
+    assert_eq!(values(&narrow), [2050.0, -2.25]);
+    bench.blas.run(&Product { keep: 1.0, ..product(&wide) }).unwrap();
+    assert_eq!(values(&wide), [2150.0, 97.75]);
+    // 1025 times 2 and 3 more: 2053 lies between 2052 and 2054, and goes to the even one.
+    let (left, right) = (bench.part(DType::F16, &[1025.0, 1.0]), bench.part(DType::F16, &[2.0, 3.0]));
+    bench.blas.run(&Product::of(Factor::of(&left), Factor::of(&right), &narrow.alias(0, 1).unwrap(), (1, 1, 2))).unwrap();
+    assert_eq!(values(&narrow)[0], 2052.0);
+    assert!(bench.products().iter().all(|line| line.contains("compute 68 scale 0") && line.contains(" t2 B ")));
 }
 
 #[test]
