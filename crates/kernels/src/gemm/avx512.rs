@@ -1,6 +1,6 @@
 //! AVX-512 in f32: 12 x 32 tiles, 24 accumulators in registers, A by broadcast, B by two loads a step.
 
-use super::avx512_lanes::{REACH, kept_apart, lanes, multiply_512, prefetch_row, transpose};
+use super::avx512_lanes::{REACH, each_row, kept_apart, lanes, multiply_512, narrowed, prefetch_row, store, store_narrowed, transpose};
 use super::kernel::{Kernel, PackedA, Tile, for_operand, for_rows, prefetch};
 use super::operand::{Operand, Source};
 use super::pack::{AHEAD, pack_a, pack_any, pack_rows, panel_stride, readable_in_place};
@@ -16,6 +16,7 @@ impl<const ROUND: bool> Kernel for Avx512<ROUND> {
     const ROWS: usize = ROWS;
     const COLS: usize = 32;
     const PAIR: usize = 1;
+    const STORES_BF16: bool = true;
 
     unsafe fn tile(tile: &Tile) {
         for_rows!(tile, multiply, 1 2 3 4 5 6 7 8 9 10 11 12)
@@ -41,7 +42,7 @@ impl<const ROUND: bool> Kernel for Avx512<ROUND> {
 fn multiply_add(sum: __m512, a: __m512, b: __m512) -> __m512 {
     _mm512_fmadd_ps(a, b, sum)
 }
-multiply_512!("avx512f", multiply_add);
+multiply_512!("avx512f,avx512bw", multiply_add, narrowed);
 
 /// Elements that load into f32 lanes.
 trait Lanes: Value {

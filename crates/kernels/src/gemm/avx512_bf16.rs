@@ -1,7 +1,7 @@
 //! AVX-512 with bf16 pairs: 12 x 32 tiles as in f32, each word two neighbours along k. f32 operands are rounded to nearest
 //! even while they are packed.
 
-use super::avx512_lanes::{REACH, kept_apart, lanes, lanes32, multiply_512, prefetch_row, transpose};
+use super::avx512_lanes::{REACH, each_row, kept_apart, lanes, lanes32, multiply_512, prefetch_row, store, store_narrowed, transpose};
 use super::kernel::{Kernel, PackedA, Tile, for_operand, for_rows, prefetch};
 use super::operand::{Operand, Source};
 use super::pack::{AHEAD, padded_row, panel_stride};
@@ -18,6 +18,7 @@ impl Kernel for Avx512Bf16 {
     const ROWS: usize = ROWS;
     const COLS: usize = COLS;
     const PAIR: usize = 2;
+    const STORES_BF16: bool = true;
 
     unsafe fn tile(tile: &Tile) {
         for_rows!(tile, multiply, 1 2 3 4 5 6 7 8 9 10 11 12)
@@ -45,7 +46,14 @@ fn multiply_add(sum: __m512, a: __m512, b: __m512) -> __m512 {
     let (a, b) = unsafe { (std::mem::transmute::<__m512, __m512bh>(a), std::mem::transmute::<__m512, __m512bh>(b)) };
     _mm512_dpbf16_ps(sum, a, b)
 }
-multiply_512!("avx512f,avx512bf16", multiply_add);
+/// The instruction takes subnormal values as zero; the sums that its sister made have none.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn narrowed_sums(low: __m512, high: __m512) -> __m512i {
+    // SAFETY: the same 512 bits.
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
+}
+multiply_512!("avx512f,avx512bw,avx512bf16", multiply_add, narrowed_sums);
 
 /// Elements that load as bf16.
 trait Pairs: Value {

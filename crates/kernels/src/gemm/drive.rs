@@ -173,7 +173,8 @@ unsafe fn block<K: Kernel>(
     // Sums that one block of k completes need a place for one tile.
     let tile_stage = sums.is_none() && ks.len() <= cut.depth;
     let (stage_row, stage_rows) = if tile_stage { (K::COLS, K::ROWS) } else { (cols.len(), rows.len()) };
-    let own_sums = if sums.is_some() { 0 } else { stage_row * stage_rows };
+    let narrow = if K::STORES_BF16 && tile_stage { work.narrow_rows() } else { None };
+    let own_sums = if sums.is_some() || narrow.is_some() { 0 } else { stage_row * stage_rows };
     let mut memory = Scratch::take(own_panel + packed_a_len(K::ROWS, rows.len(), words) + own_sums);
     let (own, rest) = memory.as_mut_slice().split_at_mut(own_panel);
     let (stage, a_copy) = rest.split_at_mut(own_sums);
@@ -225,10 +226,16 @@ unsafe fn block<K: Kernel>(
                     ahead,
                     ahead_step,
                     c,
-                    c_row: sums.row,
+                    c_row: if narrow.is_some() { work.c.row } else { sums.row },
+                    narrow: narrow.map_or(std::ptr::null_mut(), |start| start.wrapping_add(row * work.c.row + col)),
                     bias: if k == 0 && !work.bias.is_null() { work.bias.wrapping_add(col) } else { std::ptr::null() },
                     accumulate: work.accumulate || k > 0,
                 };
+                if narrow.is_some() {
+                    // SAFETY: the tile lies in this block.
+                    unsafe { K::tile(&tile) };
+                    continue;
+                }
                 let last = k + depth == work.k;
                 if sums.staged && last {
                     work.c.prefetch(tile.rows, row, col);
@@ -306,6 +313,7 @@ unsafe fn finish_empty_sums(work: &Work) {
             ahead_step: 0,
             c: sums.as_mut_ptr(),
             c_row: 0,
+            narrow: std::ptr::null_mut(),
             bias: std::ptr::null(),
             accumulate: false,
         };

@@ -18,6 +18,9 @@ pub(super) struct Tile {
     pub ahead_step: usize,
     pub c: *mut f32,
     pub c_row: usize,
+    /// Null, or where kernels that store bf16 write instead of to `c`, in rows as far apart as those of `c`: nothing is added to then but
+    /// the bias.
+    pub narrow: *mut u16,
     /// Null, or `cols` values added to each row.
     pub bias: *const f32,
     /// Add to C instead of overwriting it.
@@ -56,6 +59,8 @@ pub(super) trait Kernel {
     const COLS: usize;
     /// Steps of k in a word: 1 or 2.
     const PAIR: usize;
+    /// Whether `tile` itself can store bf16.
+    const STORES_BF16: bool = false;
 
     /// # Safety
     /// The CPU has the kernel's features; `tile.rows` is 1..=ROWS and `tile.cols` 1..=COLS; the tile's pointers are valid

@@ -1,7 +1,7 @@
 //! What a product is made of once everything about it was checked.
 
 use super::epilogue::Finish;
-use super::operand::{Source, Target};
+use super::operand::{Source, Start, Target};
 
 /// A product with raw places, as the kernels run it: any element types and strides, with its epilogue. C may be a strided part
 /// of a buffer whose other parts other threads write.
@@ -27,5 +27,13 @@ impl Work<'_> {
     /// C^T = B^T A^T.
     pub fn t(self) -> Self {
         Work { m: self.n, n: self.m, a: self.b.t(), b: self.a.t(), c: self.c.t(), ..self }
+    }
+
+    /// Where C begins if its rows are dense bf16 that become the sums and the bias, and nothing else.
+    pub fn narrow_rows(&self) -> Option<*mut u16> {
+        match self.c.start {
+            Start::Bf16(start) if self.c.col == 1 && !self.accumulate && self.finish.is_empty() => Some(start),
+            _ => None,
+        }
     }
 }

@@ -168,6 +168,36 @@ fn a_bf16_result_is_the_f32_result_rounded_once() {
     }
 }
 
+/// Kernels that store bf16 themselves: ragged rows, sums that tie, NaN, infinities, and what a bias makes subnormal.
+#[test]
+fn sums_stored_as_bf16_are_the_f32_sums_rounded_once() {
+    let [m, n] = [29, 75];
+    for (engine, k) in engines().into_iter().flat_map(|engine| [1, 33, 64].map(|k| (engine, k))) {
+        let (mut a, b) = (values(m * k, 1), values(k * n, 2));
+        (a[0], a[3 * k], a[5 * k]) = (f32::NAN, f32::INFINITY, f32::MAX);
+        a[7 * k..9 * k].fill(0.0);
+        let bias: Vec<f32> = (0..n as u32).map(|i| if i % 3 == 0 { f32::from_bits(i << 14) } else { 1.0 + i as f32 / 256.0 }).collect();
+        for bias in [None, Some(Values::F32(&bias))] {
+            let (mut wide, mut narrow) = (vec![0.5f32; m * (n + 3)], vec![7u16; m * (n + 3)]);
+            let run = |c| {
+                let c = MatrixMut { row_stride: n + 3, ..c };
+                Gemm { precision: engine.1, bias, ..Gemm::new(Matrix::dense(&a, m, k), Matrix::dense(&b, k, n), c) }
+                    .run_on(engine.0)
+                    .unwrap();
+            };
+            run(MatrixMut::new(&mut wide[..], m, n));
+            run(MatrixMut::new(&mut narrow[..], m, n));
+            for (i, (wide, narrow)) in wide.iter().zip(&narrow).enumerate() {
+                let want = if i % (n + 3) < n { f32_to_bf16(*wide) } else { 7 };
+                assert!(
+                    *narrow == want || wide.is_nan() && bf16_to_f32(*narrow).is_nan(),
+                    "{engine:?}, k {k}, element {i}: {wide}, {narrow:x}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn rounding_while_packing_equals_operands_rounded_before() {
     let [m, n, k] = [37, 71, 901];
