@@ -11,7 +11,7 @@ const goldens = readGolden<GoldenCase[]>('ops-bf16.json').filter(({ op }) => op 
 /** Heads of 8 channels are cuDNN's, those of 4 are left to our kernels. */
 const isFused = ({ inputs, args }: GoldenCase): boolean => (inputs[0]?.shape[2] ?? 0) / (3 * Number(args['numHeads'])) === 8;
 
-/** The graphs that cuDNN is given, which a fake carries out operation by operation; what is left to our kernels runs on this machine's CPU. */
+/** The graphs that cuDNN is given, carried out operation by operation by a fake; what is left to our kernels runs on this machine's CPU. */
 describe.runIf(process.platform === 'linux')('attention by a fake cuDNN', () => {
   let machine: ReturnType<typeof fakeMachine>;
   beforeAll(() => {

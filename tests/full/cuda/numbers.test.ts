@@ -20,7 +20,8 @@ describe.runIf(process.platform === 'linux')('a training step on a fake device w
       train({ device: 'cpu', model }),
     ];
     expect(there.device).toBe('cuda:0');
-    expect(there.steps.map(({ device }) => device?.cudnnAttentions)).toEqual([1, 2, 3, 4].map((steps) => passes * steps)); // two layers, both ways
+    // Two layers, both ways.
+    expect(there.steps.map(({ device }) => device?.cudnnAttentions)).toEqual([1, 2, 3, 4].map((steps) => passes * steps));
     expect(here.steps[3]?.loss).toBeLessThan((here.steps[0]?.loss ?? 0) - 0.1); // something is learnt
     for (const [n, { loss }] of here.steps.entries()) {
       const other = there.steps[n]?.loss ?? Number.NaN;
