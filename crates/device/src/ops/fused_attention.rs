@@ -103,7 +103,7 @@ pub(super) fn forward(on: &Accelerator, inputs: &Inputs, shape: &Attention, [out
 
 /// Writes the gradients of q and kv; false where our kernels have to.
 pub(super) fn backward(on: &Accelerator, inputs: &Inputs, saved: &Saved, shape: &Attention, gradients: &Gradients) -> Result<bool, String> {
-    let is_aligned = [saved.out, saved.grad].iter().all(|span| (span.as_ptr() as u64).is_multiple_of(ALIGNMENT));
+    let is_aligned = [saved.out, saved.lse, saved.grad].iter().all(|span| (span.as_ptr() as u64).is_multiple_of(ALIGNMENT));
     if !is_aligned {
         return Ok(on.attentions.note(Some("its tensors do not begin at multiples of 16 bytes".into())));
     }

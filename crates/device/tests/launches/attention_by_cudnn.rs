@@ -271,7 +271,9 @@ fn failures_are_one_sentence_each() {
     let told = "attention of 37 queries and 37 keys of 2 samples, 4 heads and 4 of keys, 16 channels, bf16: cudnnBackendExecute fails with \
                 CUDNN_STATUS_EXECUTION_FAILED. See what the device has told before, or set MEGATRON_ATTENTION=kernel.";
     assert_eq!(execute, told);
-    assert!(fails("cudnnBackendCreateDescriptor", 4001).unwrap_err().contains("cudnnBackendCreateDescriptor fails with status 4001. See"));
+    assert!(fails("cudnnBackendCreateDescriptor", 5001).unwrap_err().contains("cudnnBackendCreateDescriptor fails with status 5001. See"));
+    // A graph that the library does not take or cannot compile is one that others can.
+    assert_eq!(fails("cudnnBackendFinalize", 4001).unwrap().unwrap(), "cudnnBackendFinalize fails with status 4001");
     // A library that does not start is no reason to end a training that our kernels can do.
     assert_eq!(
         fails("cudnnCreate", 1001).unwrap().unwrap(),
