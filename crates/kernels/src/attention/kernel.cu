@@ -84,7 +84,10 @@ KERNEL attention_plain(Shape shape, const u32* draw, const i32* query_segments, 
   load_row(shape, q + place(shape.query, 0, item.sample, item.head), shape.query[0], shape.queries, query, own);
   float top = float_of(0xff800000u), total = 0.0f, sums[CHANNELS] = {};
   u32 end = end_key_of(shape, item.first, ROWS);
+  bool is_packed = query_segments != 0 || key_segments != 0;
+  Span span = span_of(query_segments, shape, shape.queries, item.sample, item.first, is_packed ? ROWS : 0);
   for (u32 first = first_key_of(shape, item.first) / WARP * WARP; first < end; first += WARP) {
+    if (is_packed && !meets(span, key_segments, shape, shape.keys, item.sample, first, WARP)) continue;
     __syncthreads();
     load_tile(shape, key_start, shape.key[0], shape.keys, first, keys);
     load_tile(shape, value_start, shape.key[0], shape.keys, first, values);
@@ -136,7 +139,10 @@ KERNEL attention_plain_backward_q(Shape shape, const u32* draw, const i32* query
   u64 row = ((u64)item.sample * shape.heads + item.head) * shape.queries + query;
   float own_lse = query < shape.queries ? lse[row] : 0.0f, own_delta = query < shape.queries ? delta[row] : 0.0f, sums[CHANNELS] = {};
   u32 end = end_key_of(shape, item.first, ROWS);
+  bool is_packed = query_segments != 0 || key_segments != 0;
+  Span span = span_of(query_segments, shape, shape.queries, item.sample, item.first, is_packed ? ROWS : 0);
   for (u32 first = first_key_of(shape, item.first) / WARP * WARP; first < end; first += WARP) {
+    if (is_packed && !meets(span, key_segments, shape, shape.keys, item.sample, first, WARP)) continue;
     __syncthreads();
     load_tile(shape, key_start, shape.key[0], shape.keys, first, keys);
     load_tile(shape, value_start, shape.key[0], shape.keys, first, values);
@@ -167,10 +173,13 @@ KERNEL attention_plain_backward_kv(Shape shape, const u32* draw, const i32* quer
   load_row(shape, v + place(shape.key, 0, item.sample, item.head), shape.key[0], shape.keys, key, own_value);
   float key_sums[CHANNELS] = {}, value_sums[CHANNELS] = {};
   u32 end = end_query_of(shape, item.first, ROWS);
+  bool is_packed = query_segments != 0 || key_segments != 0;
+  Span span = span_of(key_segments, shape, shape.keys, item.sample, item.first, is_packed ? ROWS : 0);
   for (u32 head = item.head * shape.heads_per_key; head < (item.head + 1) * shape.heads_per_key; head++) {
     const float* head_lse = lse + ((u64)item.sample * shape.heads + head) * shape.queries;
     const float* head_delta = delta + ((u64)item.sample * shape.heads + head) * shape.queries;
     for (u32 first = first_query_of(shape, item.first) / WARP * WARP; first < end; first += WARP) {
+      if (is_packed && !meets(span, query_segments, shape, shape.queries, item.sample, first, WARP)) continue;
       __syncthreads();
       load_tile(shape, q + place(shape.query, 0, item.sample, head), shape.query[0], shape.queries, first, queries);
       load_tile(shape, grad + place(shape.out, 0, item.sample, head), shape.out[0], shape.queries, first, grads);

@@ -53,6 +53,31 @@ DEVICE u32 end_query_of(const Shape& shape, u32 first, u32 count) {
   return shape.window != 0 && end < shape.queries ? (u32)end : shape.queries;
 }
 
+// The segments that rows of a tile have, negative ones apart: none where `least` is above `most`.
+struct Span {
+  i32 least;
+  i32 most;
+};
+
+DEVICE Span span_of(const i32* segments, const Shape& shape, u32 rows, u32 sample, u32 first, u32 count) {
+  Span span = {0x7fffffff, -1};
+  for (u32 row = first; row < first + count && row < rows; row++) {
+    i32 own = segment_of(segments, shape, sample, row);
+    if (own < 0) continue;
+    span.least = own < span.least ? own : span.least;
+    span.most = own > span.most ? own : span.most;
+  }
+  return span;
+}
+
+// Whether a tile of rows may be seen from one whose segments span these: packed documents follow each other, so that most tiles of other
+// documents are told by this, and need not be read. All threads of a block ask together, and there are at least `count` of them.
+DEVICE bool meets(Span span, const i32* segments, const Shape& shape, u32 rows, u32 sample, u32 first, u32 count) {
+  u32 row = first + threadIdx.x;
+  i32 own = threadIdx.x < count && row < rows ? segment_of(segments, shape, sample, row) : -1;
+  return __syncthreads_or(own >= span.least && own <= span.most) != 0;
+}
+
 // A row that sees no key has a sum of zero: its output is zero, and its log-sum-exp -inf.
 DEVICE float inverse_of(float total) { return total == 0.0f ? 0.0f : 1.0f / total; }
 DEVICE float lse_of(float top, float total) { return total == 0.0f ? float_of(0xff800000u) : top + ln_of(total); }

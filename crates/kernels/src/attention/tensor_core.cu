@@ -170,7 +170,10 @@ attention(Shape shape, const u32* draw, const i32* query_segments, const i32* ke
   load_own(memory, own);
   float top[2] = {float_of(0xff800000u), float_of(0xff800000u)}, total[2] = {0.0f, 0.0f}, sums[TILES][4] = {};
   u32 end = end_key_of(shape, item.first, BLOCK_ROWS);
+  bool is_packed = query_segments != 0 || key_segments != 0;
+  Span span = span_of(query_segments, shape, shape.queries, item.sample, item.first, is_packed ? BLOCK_ROWS : 0);
   for (u32 first = first_key_of(shape, item.first) / KEYS * KEYS; first < end; first += KEYS) {
+    if (is_packed && !meets(span, key_segments, shape, shape.keys, item.sample, first, KEYS)) continue;
     __syncthreads();
     load_tile(shape, key_start, shape.key[0], shape.keys, first, KEYS, keys);
     load_tile(shape, value_start, shape.key[0], shape.keys, first, KEYS, values);
@@ -245,7 +248,10 @@ attention_backward_q(Shape shape, const u32* draw, const i32* query_segments, co
     own_delta[half] = query < shape.queries ? delta[row] : 0.0f;
   }
   u32 end = end_key_of(shape, item.first, BLOCK_ROWS);
+  bool is_packed = query_segments != 0 || key_segments != 0;
+  Span span = span_of(query_segments, shape, shape.queries, item.sample, item.first, is_packed ? BLOCK_ROWS : 0);
   for (u32 first = first_key_of(shape, item.first) / KEYS * KEYS; first < end; first += KEYS) {
+    if (is_packed && !meets(span, key_segments, shape, shape.keys, item.sample, first, KEYS)) continue;
     __syncthreads();
     load_tile(shape, key_start, shape.key[0], shape.keys, first, KEYS, keys);
     load_tile(shape, value_start, shape.key[0], shape.keys, first, KEYS, values);
@@ -286,10 +292,13 @@ attention_backward_kv(Shape shape, const u32* draw, const i32* query_segments, c
   load_tile(shape, v + place(shape.key, 0, item.sample, item.head), shape.key[0], shape.keys, item.first, BLOCK_ROWS, values);
   float key_sums[TILES][4] = {}, value_sums[TILES][4] = {};
   u32 end = end_query_of(shape, item.first, BLOCK_ROWS);
+  bool is_packed = query_segments != 0 || key_segments != 0;
+  Span span = span_of(key_segments, shape, shape.keys, item.sample, item.first, is_packed ? BLOCK_ROWS : 0);
   for (u32 head = item.head * shape.heads_per_key; head < (item.head + 1) * shape.heads_per_key; head++) {
     const float* head_lse = lse + ((u64)item.sample * shape.heads + head) * shape.queries;
     const float* head_delta = delta + ((u64)item.sample * shape.heads + head) * shape.queries;
     for (u32 first = first_query_of(shape, item.first) / QUERIES * QUERIES; first < end; first += QUERIES) {
+      if (is_packed && !meets(span, query_segments, shape, shape.queries, item.sample, first, QUERIES)) continue;
       __syncthreads();
       load_tile(shape, q + place(shape.query, 0, item.sample, head), shape.query[0], shape.queries, first, QUERIES, queries);
       load_tile(shape, grad + place(shape.out, 0, item.sample, head), shape.out[0], shape.queries, first, QUERIES, grads);

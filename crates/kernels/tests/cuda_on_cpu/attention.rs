@@ -247,6 +247,48 @@ fn check(unit: &str, variant: &str, float: Float, case: Case, slack: f32) {
     }
 }
 
+/// What the first of two documents of 64 tokens gets: out, and the gradients of the fused buffer. The other one may be spoiled.
+fn first_document(unit: &str, variant: &str, float: Float, is_spoiled: bool) -> [Vec<f32>; 2] {
+    let case = Case { seq: 128, batch: 1, heads: 1, key_heads: 1, d: 64, ..PLAIN };
+    let spoil = |row: usize, mut data: Vec<f32>| {
+        if is_spoiled {
+            data[64 * row..].fill(f32::NAN);
+        }
+        float.put(&data, 0)
+    };
+    let [q, grad] = [(3 * 64, 1), (64, 2)].map(|(row, seed)| spoil(row, float.rounded(&values(128 * row, seed, 1.0))));
+    let segments = Memory::of(&(0..128).map(|token| token / 64).collect::<Vec<i32>>(), 0);
+    let at = |memory: &Memory, part: usize| match memory.argument() {
+        Pointer(start) => Pointer(start.wrapping_byte_add(part * 64 * if float == Float::F32 { 4 } else { 2 })),
+        other => other,
+    };
+    let is_plain = unit == "attention_plain";
+    let mut held = vec![Shape(case.shape()), NULL, segments.argument(), segments.argument()];
+    held.extend(is_plain.then_some(NULL));
+    let (out, lse, delta, dq) = (float.room(128 * 64, 0), Float::F32.room(128, 0), Float::F32.room(128, 0), float.room(128 * 192, 0));
+    let parts = [at(&q, 0), at(&q, 1), at(&q, 2)];
+    let (kernels, extents) = (device(unit, variant), [128, 1, 1]);
+    let name = |tail: &str| format!("{unit}{tail}");
+    kernels.launch(&name(""), &extents, &[&held[..], &parts[..], &[out.argument(), lse.argument()]].concat());
+    let of_delta = [Shape(case.shape()), out.argument(), grad.argument(), delta.argument()];
+    device("attention_plain", variant).launch("attention_delta", &extents, &of_delta);
+    let saved = [&held[..], &parts[..], &[grad.argument(), lse.argument(), delta.argument()]].concat();
+    kernels.launch(&name("_backward_q"), &extents, &[&saved[..], &[at(&dq, 0)]].concat());
+    kernels.launch(&name("_backward_kv"), &extents, &[&saved[..], &[at(&dq, 1), at(&dq, 2)]].concat());
+    [float.get(&out)[..64 * 64].to_vec(), float.get(&dq)[..64 * 192].to_vec()]
+}
+
+#[test]
+fn tiles_of_other_documents_are_not_even_read() {
+    let units = [("attention_plain", Float::F32), ("attention_plain", Float::Bf16), ("attention", Float::Bf16), ("attention", Float::F16)];
+    for (unit, float) in units {
+        let variant = format!("{}-64", float.name());
+        let [want, got] = [false, true].map(|is_spoiled| first_document(unit, &variant, float, is_spoiled));
+        assert!(want.iter().flatten().all(|value| value.is_finite()), "{unit} {variant}");
+        assert_eq!(got, want, "{unit} {variant}");
+    }
+}
+
 #[test]
 fn the_plain_kernels_compute_the_formula() {
     for float in FLOATS {
