@@ -25,10 +25,16 @@ const CALLED_BACK: u64 = u64::MAX;
 #[repr(C, align(128))]
 struct Counter(AtomicU64);
 
+/// A word on a line of its own.
+#[repr(C, align(128))]
+struct Flag(AtomicU32);
+
 #[repr(C)]
 struct Ring {
     written: Counter,
     read: Counter,
+    /// 1 while the sender waits for slots to be read. Only then does reading one ring its bell: a message that has left wakes nobody.
+    awaited: Flag,
     /// 1 once the receiver has found that it cannot read the sender's memory.
     refused: AtomicU32,
     heads: [SlotHead; SLOTS as usize],
@@ -78,6 +84,8 @@ pub struct Channel {
     /// Whether messages may be lent.
     lends: bool,
     region: OnceLock<Region>,
+    /// Slots that this rank knows the peer to have read.
+    known: AtomicU64,
     /// Messages that were started, and that have ended, in each direction: a message waits for its turn.
     sends: Turns,
     receives: Turns,
@@ -107,7 +115,8 @@ impl Turns {
 
 impl Channel {
     pub fn new(segment: Arc<Segment>, spec: Arc<GroupSpec>, peer: usize, Slots { payload, lends }: Slots) -> Self {
-        Self { segment, spec, peer, payload, lends, region: OnceLock::new(), sends: Turns::default(), receives: Turns::default() }
+        let (sends, receives) = (Turns::default(), Turns::default());
+        Self { segment, spec, peer, payload, lends, region: OnceLock::new(), known: AtomicU64::new(0), sends, receives }
     }
 
     pub fn turns(&self, is_send: bool) -> &Turns {
@@ -157,11 +166,27 @@ impl Channel {
         bytes > SLOTS as usize * self.payload && self.ring(true).is_some_and(|ring| ring.refused.load(Ordering::Relaxed) == 0)
     }
 
+    /// Slots that the peer has read. While these are no more than `known`, it rings when it reads the next one.
+    fn read_by_peer(&self, ring: &Ring, known: u64) -> u64 {
+        let mut read = ring.read.0.load(Ordering::Acquire);
+        if read <= known && ring.awaited.0.load(Ordering::Relaxed) == 0 {
+            // Either the peer sees this flag from its next reading on, or this rank sees what the peer has read.
+            ring.awaited.0.store(1, Ordering::SeqCst);
+            read = ring.read.0.load(Ordering::SeqCst);
+        }
+        if read > known && ring.awaited.0.load(Ordering::Relaxed) > 0 {
+            ring.awaited.0.store(0, Ordering::Relaxed);
+        }
+        self.known.store(read, Ordering::Relaxed);
+        read
+    }
+
     /// Takes the next slot for `message`, has it filled, and tells the peer; None when the ring is full.
     fn post(&self, message: &Descriptor, lent: u64, fill: impl FnOnce(*mut u8)) -> Option<u64> {
         let (ring, base) = (self.ring(true)?, self.ring_base(true)?);
         let number = ring.written.0.load(Ordering::Relaxed);
-        if number - ring.read.0.load(Ordering::Acquire) == SLOTS {
+        // The peer's count is looked at when what is known of it does not do: its line is the peer's.
+        if number - self.known.load(Ordering::Relaxed) == SLOTS && number - self.read_by_peer(ring, number - SLOTS) == SLOTS {
             return None;
         }
         let head = &ring.heads[(number % SLOTS) as usize];
@@ -192,7 +217,7 @@ impl Channel {
     /// What became of the message lent in slot `number`.
     pub fn loan(&self, number: u64) -> Loan {
         match self.ring(true) {
-            Some(ring) if ring.read.0.load(Ordering::Acquire) <= number => Loan::Open,
+            Some(ring) if self.read_by_peer(ring, number) <= number => Loan::Open,
             Some(ring) if ring.refused.load(Ordering::Relaxed) > 0 => Loan::Refused,
             _ => Loan::Read,
         }
@@ -257,8 +282,10 @@ impl Channel {
     /// Gives the next slot back to its sender.
     pub fn release(&self) {
         let Some(ring) = self.ring(false) else { return };
-        ring.read.0.fetch_add(1, Ordering::Release);
-        self.segment.ring(self.spec.ranks[self.peer]);
+        ring.read.0.fetch_add(1, Ordering::SeqCst);
+        if ring.awaited.0.load(Ordering::SeqCst) > 0 {
+            self.segment.ring(self.spec.ranks[self.peer]);
+        }
     }
 
     /// Gives the slot of a loan back unread: the sender shall write this message, and all to come, into slots.

@@ -139,6 +139,9 @@ impl ShmTransport {
 
 impl Transport for ShmTransport {
     fn start(&mut self, descriptor: Descriptor, request: &Arc<Request>) -> Box<dyn Operation> {
+        if request.kind().is_messages() {
+            return Box::new(Exchange::new(descriptor, request, self.spec.rank, |peer| self.channel(peer)));
+        }
         match (**request).clone() {
             Request::AllReduce { data, op } => self.staged(descriptor, request, AllReduce::new(data, op, None)),
             Request::Reduce { data, op, root } => self.staged(descriptor, request, AllReduce::new(data, op, Some(root))),

@@ -53,13 +53,17 @@ pub struct RankCell {
     pub namespace: AtomicU64,
     /// The operation this rank entered last.
     entered: DescriptorCell,
-    /// The core on which that was, plus 1; 0 where it is unknown.
-    core: AtomicU32,
     /// The operation that keeps it waiting.
     waiting: DescriptorCell,
     /// Whom that waits for, plus 1; 0 while it goes on.
     awaited: AtomicU32,
+    core: CoreCell,
 }
+
+/// The core on which a rank entered its last operation, plus 1; 0 where it is unknown. It has a line of its own: others read it while they
+/// wait, and what shares a line with it is written for each operation.
+#[repr(C, align(128))]
+struct CoreCell(AtomicU32);
 
 /// One descriptor that others may read at any time.
 #[repr(C)]
@@ -199,14 +203,18 @@ impl Segment {
     pub fn enter(&self, descriptor: &Descriptor) {
         let cell = self.rank_cell(self.rank);
         cell.entered.store(descriptor);
-        cell.core.store(own_core(), Ordering::Relaxed);
+        let core = own_core();
+        // Others keep the line as long as nothing is written there.
+        if cell.core.0.load(Ordering::Relaxed) != core {
+            cell.core.0.store(core, Ordering::Relaxed);
+        }
     }
 
     /// Whether another rank has entered its last operation on the core on which the calling thread runs.
     pub fn shares_core(&self) -> bool {
         let own = own_core();
         let others = (0..self.size as u32).filter(|&rank| rank != self.rank);
-        own > 0 && others.into_iter().any(|rank| self.rank_cell(rank).core.load(Ordering::Relaxed) == own)
+        own > 0 && others.into_iter().any(|rank| self.rank_cell(rank).core.0.load(Ordering::Relaxed) == own)
     }
 
     /// The operation that `rank` entered last.
