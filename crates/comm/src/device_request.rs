@@ -4,7 +4,6 @@
 use crate::group::lock;
 use crate::request::Request;
 use cuda::{Device, Error, Mark, Part, Stream};
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,16 +16,6 @@ pub struct DeviceRequest {
     ends: Mutex<Vec<Arc<Mark>>>,
     /// All of it has reached the device.
     is_issued: AtomicBool,
-}
-
-/// All memory of a request.
-pub(crate) fn parts(request: &Request<Part>, rank: usize) -> Vec<Part> {
-    let mut parts = Vec::new();
-    let Ok(_) = request.on(rank, |part, _| {
-        parts.push(part.clone());
-        Ok::<_, Infallible>(part.clone())
-    });
-    parts
 }
 
 impl DeviceRequest {

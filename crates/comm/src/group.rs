@@ -2,7 +2,7 @@
 
 use crate::backend::GroupSpec;
 use crate::descriptor::{Descriptor, GroupName, KINDS, Kind, Label};
-use crate::device_request::{Asked, DeviceRequest, parts};
+use crate::device_request::{Asked, DeviceRequest};
 use crate::failure::{Code, Error, Failure};
 use crate::lane::Lane;
 use crate::memory::Memory;
@@ -204,7 +204,7 @@ impl Group {
     pub fn submit_on_device(&self, request: Request<Part>, label: Label) -> Result<Work, Error> {
         self.check(&request)?;
         let refuse = |reason: String| self.refused(request.kind(), &reason);
-        let parts = parts(&request, self.rank());
+        let parts: Vec<Part> = request.memories().cloned().collect();
         let first = parts.first().ok_or_else(|| refuse("it has no memory on a device. Submit it as one on the host.".into()))?;
         let device = first.block().device().clone();
         if self.size() > 1 {

@@ -171,6 +171,22 @@ impl<M: Memory> Request<M> {
         }
     }
 
+    /// All memory that it speaks of on this rank.
+    pub fn memories(&self) -> impl Iterator<Item = &M> + Clone {
+        let none: [&[(usize, M)]; 2] = [&[], &[]];
+        let (first, second, messages) = match self {
+            Self::AllReduce { data, .. } | Self::Broadcast { data, .. } | Self::Reduce { data, .. } => (Some(data), None, none),
+            Self::AllGather { source, target, .. } | Self::ReduceScatter { source, target, .. } | Self::AllToAll { source, target, .. } => {
+                (Some(source), Some(target), none)
+            }
+            Self::Gather { source, target, .. } => (Some(source), target.as_ref(), none),
+            Self::Scatter { source, target, .. } => (source.as_ref(), Some(target), none),
+            Self::Exchange { sends, receives, .. } => (None, None, [&**sends, &**receives]),
+            Self::Barrier => (None, None, none),
+        };
+        first.into_iter().chain(second).chain(messages.into_iter().flatten().map(|pair| &pair.1))
+    }
+
     /// Bytes that this rank hands in.
     pub fn bytes(&self) -> u64 {
         let bytes = match self {

@@ -14,12 +14,8 @@ fn span(op: &str, handle: u32) -> Result<Span, String> {
 
 /// Submits a request, on memory of a device where it lies, after what was asked of that device's operations before.
 fn submit(op: &str, group_handle: u32, request: Request, label: u32) -> Result<u32, Failure> {
-    let (group, mut spans) = (group(op, group_handle)?, Vec::new());
-    request.on(group.rank(), |span, _| {
-        spans.push(span.clone());
-        Ok::<_, String>(())
-    })?;
-    let work = match device::common(&spans)? {
+    let group = group(op, group_handle)?;
+    let work = match device::common(request.memories())? {
         None => group.submit(request, label_of(label))?,
         Some(_) => group.submit_on_device(request.on(group.rank(), |span, _| device::part(span))?, label_of(label))?,
     };
