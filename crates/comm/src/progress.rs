@@ -10,9 +10,10 @@ use crate::failure::{Code, Failure};
 use crate::group::{GroupState, lock};
 use crate::settings::Settings;
 use crate::world::WorldState;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -134,8 +135,12 @@ fn run(world: &WorldState) {
     let lends = funnel.is_none_or(Funnel::lends);
     let mut seen = 0;
     let mut last = Instant::now();
+    let mut was_woken = true;
     while !progress.is_stopped() {
-        if progress.is_wanted(world) {
+        // It may have come between a submission and its wait, which then takes the seat.
+        let is_shy = funnel.is_some() && lends && !std::mem::replace(&mut was_woken, true);
+        let is_left_alone = || !progress.is_wanted(world) || progress.is_stopped();
+        if progress.is_wanted(world) && !(is_shy && linger(world, &is_left_alone)) {
             progress.driving.store(true, Ordering::SeqCst);
             let seat = funnel.map(|_| lock(&progress.seat));
             drive(world, None, &|| !progress.is_wanted(world) || progress.is_stopped());
@@ -159,7 +164,7 @@ fn run(world: &WorldState) {
             (seen, last) = (submissions, Instant::now());
         }
         let is_quiet = last.elapsed() > QUIET;
-        park(world, seen, Parking { wakeable: is_quiet || !lends, limit: limit_of(is_quiet, funnel.is_some()) });
+        was_woken = park(world, seen, Parking { wakeable: is_quiet || !lends, limit: limit_of(is_quiet, funnel.is_some()) });
     }
 }
 
@@ -179,19 +184,21 @@ fn limit_of(is_quiet: bool, looks_after_a_library: bool) -> Option<Duration> {
     }
 }
 
-/// Waits, unless something has come since `seen`.
-fn park(world: &WorldState, seen: u64, Parking { wakeable, limit }: Parking) {
+/// Waits, unless something has come since `seen`. True when another thread has ended the wait.
+fn park(world: &WorldState, seen: u64, Parking { wakeable, limit }: Parking) -> bool {
     let progress = &world.progress;
     let guard = lock(&progress.parking);
     progress.parked.store(wakeable, Ordering::SeqCst);
     let changed = progress.submissions.load(Ordering::SeqCst) != seen;
+    let mut was_woken = false;
     if !changed && !progress.is_wanted(world) && !progress.is_stopped() {
-        match limit {
-            None => drop(progress.awake.wait(guard).unwrap_or_else(PoisonError::into_inner)),
-            Some(limit) => drop(progress.awake.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner)),
-        }
+        was_woken = match limit {
+            None => progress.awake.wait(guard).is_ok(),
+            Some(limit) => !progress.awake.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).1.timed_out(),
+        };
     }
     progress.parked.store(false, Ordering::SeqCst);
+    was_woken
 }
 
 /// Waits a little without sleeping. True once `is_done`.
@@ -232,12 +239,25 @@ fn poll_in_its_place(world: &WorldState, group: &GroupState, is_done: &dyn Fn() 
     if world.failure().is_some() {
         return false;
     }
-    let Ok(seat) = progress.seat.try_lock() else { return false };
+    // Counted first: the backend's own thread then leaves the seat, if it has just taken it.
     progress.waiters.fetch_add(1, Ordering::SeqCst);
-    let ended = poll_awhile(world, Some(group), PATIENCE, is_done);
+    let seat = take_seat(world, is_done);
+    let ended = if seat.is_some() { poll_awhile(world, Some(group), PATIENCE, is_done) } else { is_done() };
     progress.waiters.fetch_sub(1, Ordering::SeqCst);
     drop(seat);
     ended
+}
+
+/// The seat; None when it does not become free within a moment, or when `is_done` before that.
+fn take_seat<'a>(world: &'a WorldState, is_done: &dyn Fn() -> bool) -> Option<MutexGuard<'a, ()>> {
+    let seat = Cell::new(None);
+    linger(world, &|| {
+        let taken = world.progress.seat.try_lock().ok();
+        let is_taken = taken.is_some();
+        seat.set(taken);
+        is_taken || is_done()
+    });
+    seat.into_inner()
 }
 
 /// Polls `group` once on the calling thread, where that may be.

@@ -167,6 +167,34 @@ fn a_late_rank_is_waited_for() {
 }
 
 #[test]
+fn operations_nobody_waits_for_end_between_brisk_ones() {
+    let body = |seat: &Seat| {
+        // Threads that wait may call MPI, as in a training.
+        let world = seat.join_with(Settings { exit_grace: Some(Duration::from_secs(10)), ..seat.settings() });
+        let group = world.open("tp", &seat.everyone()).unwrap();
+        for round in 0..5 {
+            for _ in 0..100 {
+                complete(&group, sum(8)).unwrap();
+            }
+            let data = Span::from_slice(DType::F32, &[1f32; 1000]).unwrap();
+            let request = Request::AllReduce { data: data.clone(), op: ReduceOp::Sum };
+            let work = group.submit(request, Label::new("layers.1")).unwrap();
+            let start = Instant::now();
+            // Reads the result without helping.
+            while data.f32s().unwrap().last() != Some(&3.0) {
+                std::thread::sleep(Duration::from_millis(1));
+                assert!(start.elapsed() < Duration::from_secs(50), "nothing went on in round {round}");
+            }
+            work.wait(None).unwrap();
+        }
+        world.leave();
+    };
+    everywhere("operations_nobody_waits_for_end_between_brisk_ones", 3, &[], body, |ended| {
+        assert_eq!(ended.said, vec![vec!["DONE"]; 3], "{}", ended.printed);
+    });
+}
+
+#[test]
 fn a_rank_that_never_starts_mpi_is_a_sentence_of_the_others() {
     let body = |seat: &Seat| {
         if seat.rank == 1 {
