@@ -1,4 +1,5 @@
 // Our side of `npm run bench -- ops`: prepares one operation after the other and runs each in its turns.
+import { engine } from '@megatron-ts/tensor';
 import { takeTurns } from '../take-turns.ts';
 import { PreparedOp } from './prepared-op.ts';
 import type { OpSetting } from './settings.ts';
@@ -15,6 +16,8 @@ function prepare(setting: OpSetting): object {
     return { refusal: (error as Error).message };
   }
 }
+
+engine.setThreads(Number(process.env['MEGATRON_THREADS']));
 
 await takeTurns(
   'megatron-ts',

@@ -56,9 +56,13 @@ export class PreparedOp {
     this.inputs.dispose();
   }
 
+  /** How often a turn repeats the pass, by the best of tries that become longer: the first ones are cold, and others may be disturbed. */
   private calibrated(): number {
-    this.pass();
-    return Math.max(1, Math.round((turnLasts * 1000) / this.timeOf(3)));
+    let best = Infinity;
+    for (let repeats = 1; repeats === 1 || best * repeats < turnLasts; repeats *= 2) {
+      best = Math.min(best, this.timeOf(repeats) / 1000);
+    }
+    return Math.max(1, Math.round(turnLasts / best));
   }
 
   private timeOf(repeats: number): number {

@@ -35,8 +35,14 @@ class Prepared:
         else:
             self.run = torch.no_grad()(body)
             self.check = magnitude(as_list(self.run()))
-        self.run()
-        self.repeats = max(1, round(TURN_LASTS / self.time_of(3)))
+        self.repeats = self.calibrated()
+
+    def calibrated(self):
+        best, repeats = self.time_of(1), 2
+        while best * repeats < TURN_LASTS:
+            best = min(best, self.time_of(repeats))
+            repeats *= 2
+        return max(1, round(TURN_LASTS / best))
 
     def time_of(self, repeats):
         started = time.perf_counter()
