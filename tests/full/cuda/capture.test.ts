@@ -14,8 +14,13 @@ describe.runIf(process.platform === 'linux')('steps that are captured, on a fake
     ['bf16', ''],
     ['f32', 'lazy=1'], // work is done only when somebody asks for it: an order that is not written out shows
   ] as const)('have the bits of steps as they are, with dropout, clipping and a changing rate: %s %s', (dtype, how) => {
-    const { isCaptured, asTheyAre, captured, late, values } = capture({ folder: machine.folder, fake: `run=${hostKernels} ${how}`, dtype });
+    const { isCaptured, asTheyAre, captured, late, values, stats } = capture({
+      folder: machine.folder,
+      fake: `run=${hostKernels} ${how}`,
+      dtype,
+    });
     expect(isCaptured).toBe(true);
+    expect((stats.at(-1)?.cudnnAttentions ?? 0) > 0).toBe(dtype === 'bf16');
     expect(captured).toEqual(asTheyAre);
     expect(late).toEqual(asTheyAre.map(({ loss }) => loss));
     const [plain, ...others] = values;

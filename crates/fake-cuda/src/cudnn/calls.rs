@@ -2,7 +2,7 @@
 
 use super::check::{CONFIGURED, OF_GRAPH, check, graph_of_plan};
 use super::descriptor::{Descriptor, Finished, Value, read};
-use super::run::{carry_out, prepare, workspace_of};
+use super::run::{carry_out, carry_out_again, prepare, workspace_of};
 use super::{BAD_PARAM, NOT_SUPPORTED, Refusal, kind, of};
 use crate::neighbour;
 use crate::state::{State, call, give};
@@ -200,7 +200,8 @@ pub unsafe extern "C" fn cudnnBackendExecute(_handle: *mut c_void, plan: *mut De
     });
     // Without the lock: the driver may carry it out at once.
     if let Some((ticket, stream)) = waiting {
-        neighbour::enqueue(stream, carry_out, Box::into_raw(Box::new(ticket)).expose_provenance());
+        let visit = if neighbour::is_captured(stream) { carry_out_again } else { carry_out };
+        neighbour::enqueue(stream, visit, Box::into_raw(Box::new(ticket)).expose_provenance());
     }
     status
 }

@@ -59,19 +59,31 @@ pub fn prepare(plan: *const Descriptor, pack: *const Descriptor) -> Result<(Tick
 
 pub extern "C" fn carry_out(ticket: usize) -> bool {
     // SAFETY: the ticket came from `into_raw`, and its turn comes once.
-    let Ticket { graph, places, numbers, workspace } = *unsafe { Box::from_raw(ptr::with_exposed_provenance_mut::<Ticket>(ticket)) };
+    let ticket = unsafe { Box::from_raw(ptr::with_exposed_provenance_mut::<Ticket>(ticket)) };
+    compute_for(&ticket);
+    true
+}
+
+/// Of a graph of the driver, which may be launched as long as the process lives: so long does the ticket.
+pub extern "C" fn carry_out_again(ticket: usize) -> bool {
+    // SAFETY: the ticket came from `into_raw`, and nobody ends it.
+    compute_for(unsafe { &*ptr::with_exposed_provenance::<Ticket>(ticket) });
+    true
+}
+
+fn compute_for(ticket: &Ticket) {
+    let Ticket { graph, places, numbers, workspace } = ticket;
     let made: Vec<u64> = graph.operations.iter().map(super::graph::Operation::result).collect();
-    let mut values = numbers;
+    let mut values = numbers.clone();
     // SAFETY: callers of the library promise that every tensor lies in its memory, and that there is as much workspace as was told.
     unsafe {
-        ptr::with_exposed_provenance_mut::<u8>(workspace).write_bytes(0xff, workspace_of(&graph));
+        ptr::with_exposed_provenance_mut::<u8>(*workspace).write_bytes(0xff, workspace_of(graph));
         for (number, place) in places.iter().filter(|(number, _)| !made.contains(number)) {
             values.insert(*number, graph.tensors[number].load(*place));
         }
-        compute(&graph, &mut values);
+        compute(graph, &mut values);
         for (number, place) in places.iter().filter(|(number, _)| made.contains(number)) {
             graph.tensors[number].store(*place, &values[number]);
         }
     }
-    true
 }
