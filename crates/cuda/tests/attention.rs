@@ -134,8 +134,17 @@ fn a_capture_wants_what_was_planned_before() {
     let opened = bench.machine.device.capture(ON, || Dnn::open(&bench.machine.device, ON, 0));
     assert!(opened.err().unwrap().message.contains("cuDNN, which the first attention opens, cannot be opened while a graph is captured"));
     bench.run(&inputs, &outputs).unwrap();
-    let (_, outcome) = bench.machine.device.capture(ON, || bench.run(&inputs, &outputs)).unwrap();
+    let (graph, outcome) = bench.machine.device.capture(ON, || bench.run(&inputs, &outputs)).unwrap();
     assert_eq!((outcome, bench.dnn.plans_made()), (Outcome::Asked, 1));
+    // Each launch reads what stands there by then: bf16 of 1.0, then of 2.0, whose mean is the output of every query.
+    let AttentionOutputs::Forward { out, .. } = &outputs else { unreachable!() };
+    for value in [[0x80, 0x3f], [0x00, 0x40]] {
+        inputs.query.block().write(ON, 0, &value.repeat(6 * 2 * 4 * 8)).unwrap();
+        graph.launch(ON).unwrap();
+        let mut bytes = vec![0; out.byte_len()];
+        out.block().read(ON, 0, &mut bytes).unwrap();
+        assert_eq!(bytes, value.repeat(6 * 2 * 2 * 8));
+    }
 }
 
 #[test]
