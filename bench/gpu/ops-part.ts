@@ -14,7 +14,7 @@ const tolerances = { f32: 2e-5, bf16: 2 ** -6 };
 
 const limitMs = 90_000;
 
-/** What was found, and what the device was asked for since it was opened. */
+/** What was found, the launches since the device was opened, and what cuDNN was asked for. */
 type Found = Deviation & { readonly launches: number; readonly cudnnAttentions: number };
 
 /** Part 2: each operation on the device beside the CPU engine, and beside PyTorch where it has the same. */

@@ -47,10 +47,12 @@ function asked(): { launches: number; cudnnAttentions: number } {
 
 await answer({
   compare: ({ setting, file, lengths = [] }: Compare) => {
+    engine.useDevice(deviceIndex);
+    const before = asked().cudnnAttentions;
     const there = valuesOn('device', setting);
-    const done = asked();
+    const { launches, cudnnAttentions } = asked();
     const others = file === undefined ? valuesOn('cpu', setting) : valuesIn(file, lengths);
-    return { ...deviation(there, others), ...done };
+    return { ...deviation(there, others), launches, cudnnAttentions: cudnnAttentions - before };
   },
   once: ({ setting }: Compare) => {
     engine.useDevice(deviceIndex);

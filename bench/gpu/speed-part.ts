@@ -10,7 +10,7 @@ interface Times {
   readonly peer: readonly number[];
   /** Why there are no times of the peer. */
   readonly peerError?: string;
-  /** Why an attention was left to our kernels, where cuDNN was to compute it. */
+  /** Why the last attention that was left to our kernels was, where cuDNN was to compute it; it may be one of a row before. */
   readonly whyKernels?: string;
 }
 
@@ -30,7 +30,8 @@ export async function speed(part: Part): Promise<void> {
   for (const op of timedOps(scale))
     for (const attention of settingsOf(op))
       await part.row(`${op.name}${suffixOf(attention)}`, async () => {
-        const row = rowOf(op, await timed(part, { op, worker: workers[attention], peer, rounds }));
+        const contest = { op, worker: workers[attention], peer, rounds, tellsWhy: attention !== 'kernel' };
+        const row = rowOf(op, await timed(part, contest));
         return row.gigabytesPerSecond === undefined ? row : { ...row, shareOfCopy: row.gigabytesPerSecond / copy };
       });
 }
@@ -40,9 +41,11 @@ interface Contest {
   readonly worker: Side;
   readonly peer: Side;
   readonly rounds: number;
+  /** Whether cuDNN is to compute it, so that a row says why it does not. */
+  readonly tellsWhy?: boolean;
 }
 
-async function timed(part: Part, { op, worker, peer, rounds }: Contest): Promise<Times> {
+async function timed(part: Part, { op, worker, peer, rounds, tellsWhy = false }: Contest): Promise<Times> {
   const { op: name, sizes, dtype, withBackward, hasPeer } = op;
   const setting = { op: name, sizes, dtype, withBackward };
   const limit = () => Math.max(1000, Math.min(60_000, part.left));
@@ -70,7 +73,7 @@ async function timed(part: Part, { op, worker, peer, rounds }: Contest): Promise
   return {
     ...times,
     ...(peerError === undefined ? {} : { peerError }),
-    ...(name !== 'attention' || whyKernels === undefined ? {} : { whyKernels }),
+    ...(!tellsWhy || whyKernels === undefined ? {} : { whyKernels }),
   };
 }
 
