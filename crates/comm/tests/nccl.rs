@@ -9,7 +9,7 @@ mod support;
 
 use cuda::{Block, Config, Device, Environment, Part, Stream, Toolkit};
 use fake::{DRIVER, Folder, NCCL, NEEDED, Ranks, control};
-use megatron_comm::{Blocks, Code, Failure, Group, Kind, Label, NcclBackend, ReduceOp, Request, Settings, SimBackend, Use, World};
+use megatron_comm::{Blocks, Carrier, Code, Failure, Group, Kind, Label, NcclBackend, ReduceOp, Request, Settings, SimBackend, Use, World};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -189,6 +189,91 @@ fn a_stream_is_led_behind_a_collective_that_is_not_done() {
         Err::<(), _>(failure)
     });
     assert_eq!(failure_of(&ends, &[0, 1]).culprits, [0]);
+}
+
+/// What is handed to a device is done there in order: the thread asks for the next one while none is done.
+#[test]
+fn collectives_follow_each_other_to_the_device_while_none_is_done() {
+    let ranks = ranks(2, "hang=1", "");
+    let ends = play("nccl-follow", &ranks, LONG, |world, _, rank| {
+        let device = &ranks.devices[rank as usize];
+        let group = world.open("dp", &[0, 1]).unwrap();
+        let data = Part::whole(&Arc::new(Block::new(device, Stream::Compute, 4).unwrap()), DType::F32);
+        let mut works = Vec::new();
+        for _ in 0..3 {
+            let request = Request::AllReduce { data: data.clone(), op: ReduceOp::Sum };
+            works.push(group.submit_on_device(request, Label::EMPTY).unwrap_or_else(|error| panic!("{error}")));
+            works.last().unwrap().lead(Stream::Compute, None)?;
+        }
+        assert!(works.iter().all(|work| !work.is_done()));
+        complete_labelled(&group, Request::Barrier, "")?;
+        assert_eq!(count(&ranks, "AllReduce"), 6);
+        if rank == 0 {
+            ranks.tell("async=0:6");
+        }
+        Err::<(), _>(works.pop().unwrap().wait(None).unwrap_err())
+    });
+    assert_eq!(failure_of(&ends, &[0, 1]).culprits, [0]);
+}
+
+#[test]
+fn a_group_that_is_closed_lets_what_a_stream_waits_for_end() {
+    let ranks = ranks(2, "", "lazy=1");
+    let ends = play("nccl-close", &ranks, LONG, |world, _, rank| {
+        let device = &ranks.devices[rank as usize];
+        let group = world.open("dp", &[0, 1]).unwrap();
+        let block = Arc::new(Block::new(device, Stream::Compute, 4).unwrap());
+        block.write(Stream::Compute, 0, &1.5f32.to_le_bytes()).unwrap();
+        let request = Request::AllReduce { data: Part::whole(&block, DType::F32), op: ReduceOp::Sum };
+        group.submit_on_device(request, Label::EMPTY).unwrap_or_else(|error| panic!("{error}")).lead(Stream::Compute, None).unwrap();
+        group.close();
+        let mut bytes = [0; 4];
+        block.read(Stream::Compute, 0, &mut bytes).unwrap();
+        assert_eq!(f32::from_le_bytes(bytes), 3.0);
+    });
+    assert!(ends.iter().all(Option::is_some));
+    assert_eq!(count(&ranks, ": abort"), 0);
+}
+
+/// A world that is joined with a device: what is short stays on the host, and where one kind of memory meets the other all are told.
+#[test]
+fn short_memory_of_the_host_does_not_go_by_way_of_the_device() {
+    let ranks = ranks(2, "", "");
+    let join = |rank: u32| {
+        let device = &ranks.devices[rank as usize];
+        let settings = Settings { carrier: Carrier::Sim, join_timeout: LONG, timeout: LONG, ..Settings::new(2) };
+        let world = World::join_with_device("nccl-short", rank, 2, (settings, device)).unwrap_or_else(|error| panic!("{error}"));
+        let group = world.open("dp", &[0, 1]).unwrap();
+        all_reduce(&group, 16 << 10).unwrap();
+        complete_labelled(&group, Request::Barrier, "").unwrap();
+        let short = count(&ranks, "AllReduce");
+        complete_labelled(&group, Request::Barrier, "").unwrap();
+        all_reduce(&group, (16 << 10) + 1).unwrap();
+        complete_labelled(&group, Request::Barrier, "").unwrap();
+        assert_eq!((short, count(&ranks, "AllReduce")), (0, 2));
+        let failure = if rank == 0 {
+            all_reduce(&group, 4).unwrap_err()
+        } else {
+            let data = Part::whole(&Arc::new(Block::new(device, Stream::Compute, 16).unwrap()), DType::F32);
+            let request = Request::AllReduce { data, op: ReduceOp::Sum };
+            let label = Label::new("layers.1.mlp.down");
+            let work = group.submit_on_device(request, label).unwrap_or_else(|error| panic!("{error}"));
+            work.lead(Stream::Compute, None).unwrap_err()
+        };
+        world.leave();
+        failure
+    };
+    let told = std::thread::scope(|scope| {
+        let join = &join;
+        [0, 1].map(|rank| scope.spawn(move || join(rank))).map(|thread| thread.join().unwrap())
+    });
+    assert_eq!((told[0].code, &told[0]), (Code::Mismatch, &told[1]));
+    assert!(told[0].message.contains("sum on a device (layers.1.mlp.down) while rank 0 called"), "{}", told[0].message);
+    assert!(
+        told[0].message.ends_with("The ranks disagree on where the tensors lie: copy them to one kind of place."),
+        "{}",
+        told[0].message
+    );
 }
 
 #[test]
