@@ -79,6 +79,17 @@ describe.runIf(process.platform === 'linux')('two ranks on fake devices', () => 
     expect(second?.[3]).toBe(mismatch);
   });
 
+  it('refuse a device that is not there, and threads that share one', async () => {
+    const env = rankVariables(machine.folder, { devices: 2 });
+    const absent = await observeRanks(2, program, 'collect', { env: { ...env, MEGATRON_DEVICE: 'cuda:2' } });
+    for (const { error } of absent) expect(error?.message).toMatch(/device 2: there are 2 devices\. Use cuda:0 to cuda:1\.$/);
+    Object.assign(process.env, { ...env, MEGATRON_DEVICE: 'cpu' }); // threads have the environment of their process in the engine
+    const threads = await observeRanks(2, program, 'collect', { env: { MEGATRON_DEVICE: 'cuda:1' }, inProcess: true });
+    const sentence =
+      'initializeModelParallel: ranks 0, 1 are threads of one process and share a device, which NCCL does not allow. Start them as processes, or give each a device.';
+    for (const { error } of threads) expect(error?.message).toBe(sentence);
+  });
+
   it('name the rank whose NCCL is missing, or fails', async () => {
     const bare = fakeMachine();
     rmSync(join(bare.folder, 'libnccl.so.2'));

@@ -2,6 +2,7 @@ import { ConfigError } from '@megatron-ts/errors';
 import { finalizeGrads, type GradientReducer, isGradientReducer, type ParallelContext } from '@megatron-ts/process-groups';
 import { computeParts, type Schedule } from '@megatron-ts/schedule';
 import { ambient, type AnyTensor, type DType, type Loss, type Module, scope, type Shape } from '@megatron-ts/tensor';
+import type { LossTotal } from './loss-total.ts';
 import { ScheduleExecutor } from './schedule-executor.ts';
 import { activationDTypeOf, activationShapeOf, callStage, inputOfMicrobatch } from './stage-call.ts';
 
@@ -67,12 +68,13 @@ export function runSchedule<B>(options: RunScheduleOptions<B>): ScheduleResult {
   return scope(() => {
     if (!forwardOnly)
       for (const [chunk, reducer] of reducersOf(chunks)) reducer.beginStep(forwardsOf(schedule, { rank: ctx.pp.rank, chunk }));
+    let result: ReturnType<LossTotal['reduce']>;
     try {
       executor.run();
+      result = executor.total.reduce(ctx);
     } finally {
       executor.dispose();
     }
-    const result = executor.total.reduce(ctx);
     if (!forwardOnly) finish(chunks, { ctx, numTokens: result.numTokens });
     warnIfNotFinite(ctx, result);
     return result;

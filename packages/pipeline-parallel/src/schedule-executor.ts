@@ -66,6 +66,7 @@ export class ScheduleExecutor<B> {
     for (const passage of this.passages.values()) passage.dispose();
     this.passages.clear();
     this.mail.clear();
+    this.total.dispose();
   }
 
   private perform(action: Action): void {
