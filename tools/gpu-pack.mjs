@@ -67,7 +67,7 @@ async function addPrograms() {
     options.conditions = ['@megatron-ts/source'];
   };
   await build({ ...shared, entry: of(['main', 'ops-worker']), ...rooms, tsconfig: 'tsconfig.bundle.json', esbuildOptions });
-  await build({ ...shared, entry: of(['train-worker', 'two-ranks']), external: [/^@megatron-ts\//], tsconfig: 'tsconfig.bundle.json' });
+  await build({ ...shared, entry: of(['train-worker', 'ranks-worker']), external: [/^@megatron-ts\//], tsconfig: 'tsconfig.bundle.json' });
   writeFileSync(`${pack}/programs/package.json`, '{ "type": "module" }\n');
 }
 

@@ -5,6 +5,7 @@ import { curves } from './curves-part.ts';
 import { doctor } from './doctor-part.ts';
 import { ops } from './ops-part.ts';
 import { Part } from './part.ts';
+import { ranks } from './ranks-part.ts';
 import { report } from './report.ts';
 import { sanitizer } from './sanitizer-part.ts';
 import { speed } from './speed-part.ts';
@@ -19,6 +20,7 @@ const parts: readonly (readonly [title: string, run: (part: Part) => Promise<voi
   ['compute-sanitizer', sanitizer],
   ['speed of operations beside PyTorch', speed],
   ['speed of training steps beside PyTorch', steps],
+  ['several ranks on one device by NCCL, beside one', ranks],
 ];
 
 /** Less than the nine minutes after which run.sh kills: rows that are begun end in time. */

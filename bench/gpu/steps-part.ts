@@ -1,14 +1,13 @@
-import { spawnSync } from 'node:child_process';
 import { middle } from './curves-part.ts';
 import { flopsOf, type ModelSizes, timedModels, tinyLlama, tinyModel, tokensOf } from './models.ts';
-import { here, type Part } from './part.ts';
+import type { Part } from './part.ts';
 import type { Side } from './side.ts';
 
 /** Dense bf16 operations a second of an H100 or H200, by the vendor. */
 const peakFlops = 989e12;
 
-/** The shares of the part's time at which the models have to be done; the rest is for the ranks. */
-const ends = [0.27, 0.62, 0.92];
+/** The shares of the part's time at which the models have to be done. */
+const ends = [0.3, 0.68, 1];
 
 interface Steps {
   readonly losses: readonly number[];
@@ -35,11 +34,10 @@ export async function steps(part: Part): Promise<void> {
   const models = isTiny ? { 'tiny GPT': tinyModel, 'tiny Llama': tinyLlama } : timedModels;
   const started = part.left;
   for (const [at, [name, sizes]] of Object.entries(models).entries()) {
-    // What is left is shared by the models to come, and by the ranks.
+    // What is left is shared by the models to come.
     const share = started * (1 - (ends[at] ?? 1));
     await alternate(part, { name, sizes, until: isTiny ? 0 : share });
   }
-  await part.row('2 ranks on one device', () => twoRanks(part));
 }
 
 async function alternate(part: Part, { name, sizes, until }: { name: string; sizes: ModelSizes; until: number }): Promise<void> {
@@ -117,20 +115,4 @@ function result({ ms, parameters, last, error }: Contestant, { sizes, ours }: { 
     sizes: rest,
     ms,
   };
-}
-
-/** Two ranks of the built package on the same device: whatever the engine says to it. */
-function twoRanks(part: Part): object {
-  const device = (process.env['MEGATRON_DEVICE'] ?? 'cuda') === 'cuda' ? 'cuda:0' : (process.env['MEGATRON_DEVICE'] ?? '');
-  const cli = here('../node_modules/@megatron-ts/core/bin/megatron-ts.js');
-  const { status, stdout, stderr } = spawnSync(process.execPath, [cli, 'run', '--ranks', '2', here('two-ranks.js')], {
-    encoding: 'utf8',
-    env: { ...process.env, MEGATRON_DEVICE: device },
-    timeout: Math.max(1000, Math.min(100_000, part.left)),
-  });
-  const told = /\{"ranks".*\}/.exec(stdout)?.[0];
-  const { error, ...row } = JSON.parse(told ?? '{}') as { readonly error?: string };
-  if (status === 0 && told !== undefined) return row;
-  const last = stderr.trim().split('\n').at(-1) ?? '';
-  throw new Error(`two ranks by NCCL do not run (status ${status ?? 'none'}): ${error ?? last}`);
 }
