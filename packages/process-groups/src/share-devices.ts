@@ -19,7 +19,8 @@ export interface Seat {
 /**
  * NCCL refuses ranks of one host that have the same device; ranks that pass for several hosts it lets meet over the network's loopback.
  * Where ranks share devices this gives each rank of the host the name of a host that it has in common with at most one rank of each device,
- * which NCCL reads from `NCCL_HOSTID` when it makes its first communicator. All ranks of the world call it, before that.
+ * which NCCL reads from `NCCL_HOSTID` when it makes its first communicator, and the first of them warns. All ranks of the world call it,
+ * before that.
  * @throws ConfigError CONTRADICTION for threads of one process, which have one environment
  */
 export function shareDevices(group: ProcessGroup, { rank }: Launch): void {
@@ -34,6 +35,8 @@ export function shareDevices(group: ProcessGroup, { rank }: Launch): void {
   );
   const place = placeAmongSharers(seats, rank);
   if (place === undefined) return;
+  const warning = warningOf(seats, rank);
+  if (warning !== undefined) process.stderr.write(`${warning}\n`);
   if (isMainThread) {
     process.env['NCCL_HOSTID'] ??= `${hostname()}-${place}`;
     return;
@@ -53,6 +56,17 @@ export function placeAmongSharers(seats: readonly Seat[], rank: number): number 
   const devices = new Set(neighbours.map(({ socket }) => socket));
   if (devices.size === neighbours.length) return undefined;
   return seats.slice(0, rank).filter((seat) => isSame(seat, own)).length;
+}
+
+/** What the first rank of a host says where its ranks share devices; nothing from the others. */
+export function warningOf(seats: readonly Seat[], rank: number): string | undefined {
+  const ranks = [...seats.keys()].filter((other) => seats[other]?.host === seats[rank]?.host);
+  if (ranks[0] !== rank) return undefined;
+  const devices = new Set(ranks.map((other) => seats[other]?.socket)).size;
+  return (
+    `initializeModelParallel: ranks ${ranks.join(', ')} share ${devices} device${devices === 1 ? '' : 's'} of their host and take turns there, `
+    + 'which is for trying out layouts. Start one rank for each device.'
+  );
 }
 
 function isSame(a: Seat, b: Seat | undefined): boolean {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { placeAmongSharers } from '../src/share-devices.ts';
+import { placeAmongSharers, warningOf } from '../src/share-devices.ts';
 
 describe('ranks that share devices', () => {
   const places = (...seats: readonly (readonly [host: number, socket: number])[]) => {
@@ -15,5 +15,14 @@ describe('ranks that share devices', () => {
   it('are left alone where each has its own, on whichever host', () => {
     expect(places([1, 0], [1, 1], [2, 0], [2, 1])).toEqual([undefined, undefined, undefined, undefined]);
     expect(places([1, 0], [1, 0], [2, 0], [2, 1])).toEqual([0, 1, undefined, undefined]);
+  });
+
+  it('are named by the first of them on a host', () => {
+    const seats = [7, 8, 7].map((socket) => ({ host: 1, socket }));
+    expect(warningOf(seats, 0)).toBe(
+      'initializeModelParallel: ranks 0, 1, 2 share 2 devices of their host and take turns there, which is for trying out layouts. '
+        + 'Start one rank for each device.',
+    );
+    expect(warningOf(seats, 2)).toBeUndefined();
   });
 });
