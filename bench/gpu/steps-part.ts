@@ -14,6 +14,7 @@ interface Steps {
   readonly ms: readonly number[];
   readonly peakBytes: number;
   readonly launches?: number;
+  readonly graphLaunches?: number;
   readonly reads?: number;
 }
 
@@ -21,7 +22,7 @@ interface Steps {
 interface Contestant {
   readonly name: string;
   readonly side: Side;
-  readonly mode: 'ours' | 'eager' | 'compile';
+  readonly mode: 'ours' | 'captured' | 'eager' | 'compile';
   readonly ms: number[];
   parameters?: number;
   last?: Steps;
@@ -46,13 +47,14 @@ async function alternate(part: Part, { name, sizes, until }: { name: string; siz
   const device = process.env['MEGATRON_DEVICE'] ?? 'cuda';
   const limit = () => Math.max(1000, part.left - until);
   const ours: Contestant = { name: `${name}, ours`, side: part.ours('train-worker.js'), mode: 'ours', ms: [] };
+  const captured: Contestant = { name: `${name}, ours as a graph`, side: ours.side, mode: 'captured', ms: [] };
   const peer = part.peer('gpu_train.py');
   const eager: Contestant = { name: `${name}, PyTorch eager`, side: peer, mode: 'eager', ms: [] };
   const compiled: Contestant = { name: `${name}, PyTorch compiled`, side: peer, mode: 'compile', ms: [] };
   // A process of its own, so that its peak is that of one model.
   const engineSide = part.peer('gpu_train.py');
   const engine: Contestant = { name: `${name}, Transformer Engine`, side: engineSide, mode: 'eager', ms: [] };
-  const all = [ours, eager, compiled, engine];
+  const all = [ours, eager, compiled, engine, captured];
   if (!all.some((contestant) => contestant.name.includes(part.settings.only))) return;
   const tried = async (contestant: Contestant, f: () => Promise<void>) => {
     if (contestant.error !== undefined) return;
@@ -71,7 +73,11 @@ async function alternate(part: Part, { name, sizes, until }: { name: string; siz
     });
   await prepare(ours, { device });
   await prepare(eager);
-  Object.assign(compiled, { error: eager.error, parameters: eager.parameters });
+  for (const [second, first] of [
+    [captured, ours],
+    [compiled, eager],
+  ] as const)
+    Object.assign(second, { error: first.error, parameters: first.parameters });
   await prepare(engine, { layers: 'transformer-engine' });
   const take = (contestant: Contestant) =>
     tried(contestant, async () => {
@@ -82,10 +88,12 @@ async function alternate(part: Part, { name, sizes, until }: { name: string; siz
   // had a round by then.
   const warmUp = (contestant: Contestant) =>
     tried(contestant, async () => {
-      await contestant.side.ask({ do: 'steps', count: isTiny ? 1 : 2, mode: contestant.mode }, limit());
+      // A step is captured after three that run as they are.
+      await contestant.side.ask({ do: 'steps', count: contestant === captured ? 4 : isTiny ? 1 : 2, mode: contestant.mode }, limit());
     });
   for (const contestant of [ours, eager, engine]) await warmUp(contestant);
   for (const contestant of [ours, eager, engine]) await take(contestant);
+  await warmUp(captured);
   await warmUp(compiled);
   for (let round = 0; round < rounds && (round === 0 || limit() > 10_000); round++) for (const contestant of all) await take(contestant);
   await Promise.all([ours.side.end(), peer.end(), engineSide.end()]);
@@ -95,7 +103,7 @@ async function alternate(part: Part, { name, sizes, until }: { name: string; siz
 function result({ ms, parameters, last, error }: Contestant, { sizes, ours }: { sizes: ModelSizes; ours: Contestant }) {
   if (ms.length === 0) throw new Error(error ?? 'no step was taken.');
   const [stepMs, flops] = [middle(ms), flopsOf(sizes)];
-  const { losses = [], peakBytes = 0, launches } = last ?? {};
+  const { losses = [], peakBytes = 0, launches, graphLaunches } = last ?? {};
   const { seq: s, batch: b, ...rest } = sizes;
   return {
     stepMs,
@@ -111,7 +119,7 @@ function result({ ms, parameters, last, error }: Contestant, { sizes, ours }: { 
     steps: ms.length,
     lastLoss: losses.at(-1),
     ...(error === undefined ? {} : { endedBy: error }),
-    ...(launches === undefined ? {} : { launchesSinceOpened: launches }),
+    ...(launches === undefined ? {} : { launchesSinceOpened: launches, graphLaunchesSinceOpened: graphLaunches }),
     sizes: rest,
     ms,
   };

@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import {
   Adam,
+  captureStep,
   countParameters,
   deviceStats,
   GPTModel,
@@ -9,6 +10,8 @@ import {
   LlamaModel,
   mean,
   resetPeakMemory,
+  scope,
+  type Tensor,
   tensor,
 } from '@megatron-ts/core';
 import { answer } from './answer.ts';
@@ -26,7 +29,8 @@ interface Prepare {
 /** As many different batches are trained on in turn. */
 const batches = 4;
 
-let step: (() => number) | undefined;
+/** Steps as they are, and steps as one launch each. */
+let step: Readonly<Record<'ours' | 'captured', () => number>> | undefined;
 
 /** Tokens that both sides can compute: a linear congruential sequence. */
 function textOf(number: number, { vocab, seq, batch }: ModelSizes): Int32Array {
@@ -48,14 +52,24 @@ async function prepare({ sizes, dtype, device, file }: Prepare): Promise<object>
   const data = Array.from({ length: batches }, (_, number) => textOf(number, sizes)); // [s + 1, b] each
   const shape = [sizes.seq, sizes.batch];
   let n = 0;
-  step = () =>
-    ctx.step(n, () => {
-      const text = data[n++ % batches] as Int32Array;
-      const loss = mean(model.call(tensor(text.subarray(0, sizes.seq * sizes.batch), shape), tensor(text.subarray(sizes.batch), shape)));
-      loss.backward();
-      optimizer.step();
-      return loss.item();
-    });
+  const inputs = () => {
+    const text = data[(n - 1) % batches] as Int32Array; // n is the next step's number by then
+    return [tensor(text.subarray(0, sizes.seq * sizes.batch), shape), tensor(text.subarray(sizes.batch), shape)] as const;
+  };
+  const body = (tokens: Tensor, targets: Tensor) => {
+    const loss = mean(model.call(tokens, targets));
+    loss.backward();
+    optimizer.step();
+    return loss;
+  };
+  const captured = ctx.device === 'cpu' ? undefined : captureStep(body, { ctx });
+  step = {
+    ours: () => ctx.step(n++, () => body(...inputs()).item()),
+    captured: () => {
+      if (captured === undefined) throw new Error('gpu-pack: the CPU has no graphs.');
+      return scope(() => captured.run(n++, ...inputs()).item());
+    },
+  };
   return {
     device: ctx.device,
     names: parameters.map(({ name }) => name),
@@ -73,16 +87,17 @@ function modelOf(ctx: Awaited<ReturnType<typeof initializeModelParallel>>, sizes
 
 await answer({
   prepare,
-  steps: ({ count }: { readonly count: number }) => {
-    if (step === undefined) throw new Error('gpu-pack: nothing is prepared.');
+  steps: ({ count, mode }: { readonly count: number; readonly mode?: 'ours' | 'captured' }) => {
+    const take = step?.[mode ?? 'ours'];
+    if (take === undefined) throw new Error('gpu-pack: nothing is prepared.');
     const [losses, ms]: [number[], number[]] = [[], []];
     resetPeakMemory();
     for (let i = 0; i < count; i++) {
       const started = performance.now();
-      losses.push(step()); // it reads the loss, which is computed before the update; the next step waits for that
+      losses.push(take()); // it reads the loss, which is computed before the update; the next step waits for that
       ms.push(performance.now() - started);
     }
-    const { launches = 0, reads = 0, peakBytes = 0 } = deviceStats() ?? {};
-    return { losses, ms, peakBytes, launches, reads };
+    const { launches = 0, graphLaunches = 0, reads = 0, peakBytes = 0 } = deviceStats() ?? {};
+    return { losses, ms, peakBytes, launches, graphLaunches, reads };
   },
 });
