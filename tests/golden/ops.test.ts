@@ -69,6 +69,8 @@ describe('the goldens', () => {
       'callerLine',
       'categorize',
       'checksPlacements',
+      'constantTensor',
+      'copyToHost',
       'countTargets',
       'declarePlacement',
       'deviceStats',
