@@ -2,9 +2,13 @@
 //!
 //! The caller publishes a job and works on it; workers join while it is open. When the caller finds no more items it closes the
 //! job and waits only for workers that joined, so a worker that is still asleep costs nothing.
+//!
+//! Each thread begins with its own run of items, and takes from the others' runs when that has ended. Operations over the same elements
+//! thus find in a core's cache what that core has just written, and a core that is taken away for a while holds up nobody.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Mutex, OnceLock};
@@ -33,6 +37,17 @@ struct Job {
     threads: usize,
 }
 
+impl Job {
+    /// The items with which thread `node` begins.
+    fn own(&self, node: usize) -> Range<usize> {
+        self.items * node / self.threads..self.items * (node + 1) / self.threads
+    }
+}
+
+/// The next item of a thread's run, in a cache line of its own.
+#[repr(align(64))]
+struct Next(AtomicUsize);
+
 struct Worker {
     parked: AtomicBool,
     thread: OnceLock<Thread>,
@@ -40,7 +55,7 @@ struct Worker {
 
 struct Pool {
     state: AtomicU64,
-    next: AtomicUsize,
+    next: [Next; MAX_THREADS],
     job: UnsafeCell<Option<Job>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Held by the caller whose job runs.
@@ -57,7 +72,7 @@ unsafe impl Sync for Pool {}
 
 static POOL: Pool = Pool {
     state: AtomicU64::new(0),
-    next: AtomicUsize::new(0),
+    next: [const { Next(AtomicUsize::new(0)) }; MAX_THREADS],
     job: UnsafeCell::new(None),
     panic: Mutex::new(None),
     busy: AtomicBool::new(false),
@@ -114,11 +129,13 @@ impl Pool {
         let job = Job { f, items, threads };
         // SAFETY: the job is closed and nobody has joined.
         unsafe { *self.job.get() = Some(job) };
-        self.next.store(0, Relaxed);
+        for (node, next) in self.next[..threads].iter().enumerate() {
+            next.0.store(job.own(node).start, Relaxed);
+        }
         let number = (self.state.load(Relaxed) / JOB + 1) * JOB;
         self.state.store(number | OPEN, SeqCst);
         self.wake_below(0, threads);
-        self.work(job);
+        self.work(job, 0);
         self.state.fetch_and(!OPEN, SeqCst);
         let mut spins = if self.oversubscribed.load(Relaxed) { CALLER_SPINS } else { 0 };
         while self.state.load(Acquire) != number {
@@ -127,20 +144,25 @@ impl Pool {
         }
     }
 
-    /// Makes items of `job` until there are none left.
-    fn work(&self, job: Job) {
+    /// Makes items of `job` until there are none left, those of thread `node` first.
+    fn work(&self, job: Job, node: usize) {
         let result = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let item = self.next.fetch_add(1, Relaxed);
-                if item >= job.items {
-                    break;
+            for owner in (node..job.threads).chain(0..node) {
+                let (Next(next), end) = (&self.next[owner], job.own(owner).end);
+                // A look first: what has ended is read by all, and written by nobody.
+                while next.load(Relaxed) < end {
+                    let item = next.fetch_add(1, Relaxed);
+                    if item < end {
+                        // SAFETY: the job is open or this thread has joined it, so the caller still waits.
+                        unsafe { (*job.f)(item) };
+                    }
                 }
-                // SAFETY: the job is open or this thread has joined it, so the caller still waits.
-                unsafe { (*job.f)(item) };
             }
         }));
         if let Err(payload) = result {
-            self.next.store(job.items, Relaxed);
+            for next in &self.next[..job.threads] {
+                next.0.store(job.items, Relaxed);
+            }
             self.panic.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(payload);
         }
     }
@@ -175,7 +197,7 @@ impl Pool {
             if let Some(job) = self.join(seen) {
                 if index + 1 < job.threads {
                     self.wake_below(index + 1, job.threads);
-                    self.work(job);
+                    self.work(job, index + 1);
                 }
                 self.state.fetch_sub(1, Release);
             }
