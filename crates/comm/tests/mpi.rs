@@ -111,6 +111,8 @@ fn a_stopped_rank_is_named_at_the_limit() {
             if seat.rank == 1 {
                 std::thread::sleep(Duration::from_millis(300));
                 signal_self(libc::SIGSTOP);
+                // Another thread may be the first to stop: this one goes no further until it is stopped as well.
+                std::thread::sleep(LIMIT);
             }
             complete(group, sum(1 << 20))
         });

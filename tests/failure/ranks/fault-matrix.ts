@@ -53,9 +53,15 @@ function commit({ name, operation }: Fault, ctx: ParallelContext): void {
   else if (name === 'group') sum(ctx, 'dp');
   else if (name === 'branch') scope(() => allReduce(tensor([1]), { group: ctx[operation], label: 'only on one rank' }).wait());
   else if (name === 'killed') die();
-  else if (name === 'stopped') process.kill(process.pid, 'SIGSTOP');
+  else if (name === 'stopped') stop();
   else if (name === 'left') process.exit(0);
   else blockFor(name === 'late' ? 3 * slowMs : 2 * limitMs);
+}
+
+/** Another thread may be the first to stop: this one goes no further until it is stopped as well. */
+function stop(): void {
+  process.kill(process.pid, 'SIGSTOP');
+  blockFor(limitMs);
 }
 
 function die(): void {

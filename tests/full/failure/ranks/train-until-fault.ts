@@ -24,12 +24,18 @@ function groupsOf(ctx: ParallelContext): ProcessGroup[] {
   return [tp, pp, dp, dpCp, modelParallel, embedding, world].filter(({ size }) => size > 1);
 }
 
+/** Another thread may be the first to stop: this one goes no further until it is stopped as well. */
+function stop(): void {
+  process.kill(process.pid, 'SIGSTOP');
+  blockFor(limitMs);
+}
+
 /** Does what the plan says, where the program is about to start an operation on `group`. */
 function commit({ kind }: FaultPlan, ctx: ParallelContext, group: ProcessGroup): void {
   const label = 'the fault';
   const sum = (values: Float32Array | Int32Array, on = group) => void scope(() => allReduce(tensor(values), { group: on, label }).wait());
   if (kind === 'killed') process.kill(process.pid, 'SIGKILL');
-  else if (kind === 'stopped') process.kill(process.pid, 'SIGSTOP');
+  else if (kind === 'stopped') stop();
   else if (kind === 'left') process.exit(0);
   else if (kind === 'threw') throw new RangeError('the disk is full');
   else if (kind === 'absent') blockFor(2 * limitMs);
